@@ -32,7 +32,7 @@ func atDepths(b *testing.B, body func(b *testing.B, m Matcher[uint64, uint64], d
 	}
 }
 
-// other gives the i-th of many keys that differ from key{0, 0, 0} and from each other.
+// other gives the i-th of many keys, none of which the measured calls use.
 func other(i int) Key { return Key{Ctx: 1, Source: int32(i % 64), Tag: int32(i)} }
 
 func postOthers(m Matcher[uint64, uint64], n int) {
@@ -144,11 +144,12 @@ func BenchmarkUnexpectedWildcard(b *testing.B) {
 	})
 }
 
+// One operation: a probe from any source that finds nothing among depth messages.
 func BenchmarkProbeMiss(b *testing.B) {
 	atDepths(b, func(b *testing.B, m Matcher[uint64, uint64], depth int) {
 		queueOthers(m, depth)
 		for b.Loop() {
-			m.Probe(Key{Source: AnySource, Tag: 7})
+			m.Probe(Key{Source: AnySource, Tag: 7}) // context 0: nothing is queued there
 		}
 	})
 }
