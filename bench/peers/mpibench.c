@@ -1,3 +1,5 @@
+//go:build ignore
+
 /* mpibench - the benchmarks of outboard's bench package, for an MPI library.
  *
  *   mpiexec -n NP mpibench BENCHMARK:BYTES...
@@ -8,6 +10,8 @@
  *
  * A case here and its namesake in ../pingpong.go, ../bandwidth.go and ../allreduce.go must stay the same
  * experiment: the same buffers, warm-up, batches, iterations and statistic. ../doc.go describes the method.
+ *
+ * The constraint above keeps cgo from taking this file for a part of the Go package beside it, which embeds it.
  *
  * A new benchmark is a function that measures one size, and an entry in table[].
  */
