@@ -1,0 +1,287 @@
+package port
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"outboard/verbs/fabric"
+	"outboard/verbs/fabric/internal/ring"
+)
+
+// A Backend is what a fabric supplies for one of its ports. None of it is called on a hot
+// path.
+type Backend interface {
+	// Addr is the address of the port, Pid its process.
+	Addr() string
+	Pid() uint32
+	// Ring returns the ring of an endpoint of this port, 0 <= ep < Attr().Endpoints.
+	Ring(ep int) ring.Ring
+	// Dial reaches the port at addr, Hangup says that one who dialled needs it no longer.
+	Dial(addr string) (Peer, error)
+	Hangup(Peer)
+	// Notify calls Attend on the port at addr, if it can be reached.
+	Notify(addr string)
+	// Gone tells whether a sender, known by its process and perhaps by its port's address,
+	// has surely died.
+	Gone(pid uint32, addr string) bool
+	// Segment returns 1 + the offset of b in the device memory of the port, 0 if it is not there.
+	Segment(b []byte) uint64
+	// Wake wakes all sleepers of the port.
+	Wake()
+}
+
+// A Peer is a port that was dialled.
+type Peer interface {
+	// Control, Table and Attr are constant. Ring returns the ring of an endpoint,
+	// 0 <= ep < Attr().Endpoints.
+	Control() *Control
+	Table() *Table
+	Attr() fabric.Attr
+	Ring(ep int) ring.Ring
+	// Wake wakes all sleepers of the peer.
+	Wake()
+	// Err returns nil while the peer is there, then ErrPeerClosed or ErrPeerDied, wrapped.
+	Err() error
+	// Map returns n bytes at offset off of a held region as memory of this process, or nil
+	// if it can't be. Copy moves p to or from there by other means.
+	Map(h *Held, off uint64, n int) ([]byte, error)
+	Copy(h *Held, off uint64, p []byte, write bool) error
+}
+
+// ScanLimit is the number of open endpoints up to which Poll looks at each ring.
+const ScanLimit = 16
+
+// A Port has the part of fabric.Port that is the same for all fabrics: Attr, Open, Poll,
+// Publish, Withdraw, Arm and Disarm.
+type Port struct {
+	ctl  *Control
+	scan []*Conn // open and not down
+	turn int     // where the next Poll starts: index in scan, or endpoint in bits mode
+	bits bool    // senders tell which endpoints to look at
+	more bool    // the next Poll has work that no peer will tell of
+	lazy bool    // there are releases that were not published
+	idle int     // empty polls since the last packet
+	head fabric.Header
+	todo []uint64 // endpoints to look at, in bits mode
+	gone []*Conn  // to be reported down once they are drained
+
+	closed   atomic.Bool
+	attr     fabric.Attr
+	reserved int
+	be       Backend
+	table    *Table
+
+	mu    sync.Mutex // serialises what changes conns or joins a Conn to a peer
+	conns []*Conn    // by endpoint; nil where closed
+	hint  int        // where the search for a free endpoint starts
+}
+
+// Init makes p a port that is ready for use. Endpoints below reserved are opened by number only.
+func Init(p *Port, attr fabric.Attr, reserved int, ctl *Control, table *Table, be Backend) error {
+	if attr.Endpoints < 1 || attr.Endpoints > MaxEndpoints {
+		return fmt.Errorf("port: %d endpoints, want 1 to %d", attr.Endpoints, MaxEndpoints)
+	}
+	if reserved < 0 || reserved > attr.Endpoints {
+		return fmt.Errorf("port: %d reserved endpoints, want 0 to %d", reserved, attr.Endpoints)
+	}
+	p.ctl, p.attr, p.reserved, p.table, p.be = ctl, attr, reserved, table, be
+	p.conns = make([]*Conn, attr.Endpoints)
+	p.todo = make([]uint64, (attr.Endpoints+63)/64)
+	p.hint = reserved
+	return nil
+}
+
+// Attr implements fabric.Port.
+func (p *Port) Attr() fabric.Attr { return p.attr }
+
+// Open implements fabric.Port.
+func (p *Port) Open(ep int, cookie uint32) (fabric.Conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Load() {
+		return nil, fabric.ErrClosed
+	}
+	r, ep, err := p.take(ep)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{port: p, ep: ep, cookie: cookie, rx: ring.NewReceiver(r)}
+	c.direct.c = c
+	p.conns[ep] = c
+	p.enlist(c)
+	return c, nil
+}
+
+// take opens the ring of endpoint ep, or of any free one.
+func (p *Port) take(ep int) (ring.Ring, int, error) {
+	if ep == fabric.Any {
+		return p.takeAny()
+	}
+	if ep < 0 || ep >= len(p.conns) {
+		return ring.Ring{}, 0, fmt.Errorf("%w: endpoint %d, want 0 to %d", fabric.ErrNoEndpoint, ep, len(p.conns)-1)
+	}
+	if p.conns[ep] != nil {
+		return ring.Ring{}, 0, fmt.Errorf("%w: endpoint %d", fabric.ErrInUse, ep)
+	}
+	r := p.be.Ring(ep)
+	if !p.reopen(r, false) {
+		return ring.Ring{}, 0, fmt.Errorf("%w: endpoint %d: its last peer has not left", fabric.ErrInUse, ep)
+	}
+	return r, ep, nil
+}
+
+func (p *Port) takeAny() (ring.Ring, int, error) {
+	span := len(p.conns) - p.reserved
+	for i := range span {
+		ep := p.reserved + (p.hint-p.reserved+i)%span
+		if p.conns[ep] != nil {
+			continue
+		}
+		if r := p.be.Ring(ep); p.reopen(r, true) {
+			p.hint = ep + 1
+			return r, ep, nil
+		}
+	}
+	return ring.Ring{}, 0, fmt.Errorf("%w: all %d are taken", fabric.ErrNoEndpoint, span)
+}
+
+// reopen opens a ring that an earlier owner of the endpoint may have left behind.
+func (p *Port) reopen(r ring.Ring, fresh bool) bool {
+	if r.Open(fresh) {
+		return true
+	}
+	if pid, _ := r.Sender(); !r.Stuck() || !p.be.Gone(pid, r.Origin()) {
+		return false
+	}
+	r.Recover()
+	return r.Open(fresh)
+}
+
+// Publish implements fabric.Port.
+func (p *Port) Publish(r fabric.Region) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Load() {
+		return fabric.ErrClosed
+	}
+	return p.table.add(r, p.be.Segment(r.Buf))
+}
+
+// Withdraw implements fabric.Port.
+func (p *Port) Withdraw(key uint32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Load() {
+		return fabric.ErrClosed
+	}
+	return p.withdraw(key)
+}
+
+func (p *Port) withdraw(key uint32) error {
+	if err := p.table.remove(key); err != nil {
+		return err
+	}
+	p.senders(func(_ int, r ring.Ring) { p.released(r, key) })
+	p.table.forget(key)
+	return nil
+}
+
+// released waits until the sender of r doesn't hold the key, or has died.
+func (p *Port) released(r ring.Ring, key uint32) {
+	const look = time.Millisecond
+	next := time.Time{}
+	for n := 0; r.Holds(key); n++ {
+		if n < 100 {
+			continue
+		}
+		runtime.Gosched()
+		if n%64 != 0 {
+			continue
+		}
+		if now := time.Now(); next.IsZero() {
+			next = now.Add(look)
+		} else if now.After(next) {
+			if pid, _ := r.Sender(); p.be.Gone(pid, r.Origin()) {
+				return
+			}
+			next = time.Now().Add(look)
+			time.Sleep(look / 10)
+		}
+	}
+}
+
+// senders calls f for each ring that ever had a sender.
+func (p *Port) senders(f func(ep int, r ring.Ring)) {
+	for w := range p.ctl.claimed {
+		for set := p.ctl.claimed[w].Load(); set != 0; {
+			if ep := w*64 + next(&set); ep < len(p.conns) {
+				f(ep, p.be.Ring(ep))
+			}
+		}
+	}
+}
+
+// Shut takes the port off the wire: it withdraws all regions and tells the peers. It returns false
+// if the port was shut before. It may run beside any other call.
+func Shut(p *Port) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Swap(true) {
+		return false
+	}
+	for _, c := range p.conns {
+		if c != nil {
+			c.part()
+		}
+	}
+	p.ctl.closed.Store(1)
+	p.table.keys(func(key uint32) { _ = p.withdraw(key) })
+	p.senders(func(ep int, r ring.Ring) {
+		if _, claimed := r.Sender(); claimed {
+			p.tell(p.conns[ep], r)
+		}
+	})
+	p.ctl.Armed.Store(0)
+	p.ctl.work.Or(attention)
+	p.be.Wake()
+	return true
+}
+
+// tell makes the port that sends on r look at its Conns: through the Conn of the same endpoint if
+// that leads there, else by the address that it left.
+func (p *Port) tell(c *Conn, r ring.Ring) {
+	addr := strings.Clone(r.Origin())
+	if c != nil && c.peer != nil && c.addr == addr {
+		c.peer.Control().Attend(c.peer)
+	} else if addr != "" {
+		p.be.Notify(addr)
+	}
+}
+
+// Gone makes the next Poll look for peers that have gone, and wakes the owner.
+func Gone(p *Port) { p.ctl.Attend(p.be) }
+
+// Closed tells whether Shut was called.
+func Closed(p *Port) bool { return p.closed.Load() }
+
+// Arm implements fabric.Port.
+func (p *Port) Arm() {
+	p.ctl.Armed.Store(1)
+	if p.closed.Load() {
+		p.Ring()
+	}
+}
+
+// Disarm implements fabric.Port. It leaves those asleep who sleep: they are rung once the port is
+// armed again.
+func (p *Port) Disarm() { p.ctl.Armed.Store(0) }
+
+// Ring implements fabric.Port.
+func (p *Port) Ring() {
+	p.ctl.Armed.Store(0)
+	p.be.Wake()
+}

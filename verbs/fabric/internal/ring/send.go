@@ -1,0 +1,133 @@
+package ring
+
+import (
+	"unsafe"
+
+	"outboard/verbs/fabric"
+)
+
+func (r Ring) slot(i uint64) *slot {
+	return (*slot)(unsafe.Add(r.slots, i*SlotLen))
+}
+
+// A Sender is the sending end of a ring that the caller has claimed. The zero Sender has
+// no room for any packet. It is for one goroutine at a time.
+type Sender struct {
+	slots unsafe.Pointer
+	mask  uint64
+	room  uint64 // slots of the ring, 0 when the Sender is stopped
+	head  uint64 // packets sent
+	tail  uint64 // packets released, as last seen
+
+	ends     []uint64 // bulkHead after the packet of each slot
+	bulkHead uint64   // bytes taken from the bulk area, skipped ones included
+	bulkTail uint64   // bytes given back
+	ring     Ring
+}
+
+// NewSender returns the sending end of r.
+func NewSender(r Ring) Sender {
+	return Sender{
+		slots: r.slots,
+		mask:  uint64(r.geo.Slots - 1),
+		room:  uint64(r.geo.Slots),
+		ends:  make([]uint64, r.geo.Slots),
+		ring:  r,
+	}
+}
+
+// Ring returns the ring that the Sender sends on.
+func (s *Sender) Ring() Ring { return s.ring }
+
+// Stop takes away all room: Put returns false from now on.
+func (s *Sender) Stop() {
+	s.Acked()
+	s.room = 0
+}
+
+// Put writes one packet whose payload is a followed by b. It returns false if there is
+// no room now, or if the payload is longer than the ring's MTU. It ends with a full memory
+// fence: what the caller loads next is not older than the packet.
+func (s *Sender) Put(h *fabric.Header, a, b []byte) bool {
+	pos := s.head
+	if pos-s.tail >= s.room && !s.refresh() {
+		return false
+	}
+	n := len(a) + len(b)
+	i := pos & s.mask
+	sl := (*slot)(unsafe.Add(s.slots, i*SlotLen))
+	word := uint64(uint32(pos+1))<<32 | uint64(n)
+	if n <= Inline {
+		copy(sl.data[:], a)
+		copy(sl.data[len(a):], b)
+	} else {
+		off, ok := s.reserve(n)
+		if !ok {
+			return false
+		}
+		bulk := unsafe.Slice((*byte)(unsafe.Add(s.ring.bulk, off)), n)
+		copy(bulk, a)
+		copy(bulk[len(a):], b)
+		*(*uint32)(unsafe.Pointer(&sl.data)) = uint32(off)
+		word |= bulkFlag
+	}
+	sl.head = *h
+	s.ends[i] = s.bulkHead
+	s.head = pos + 1
+	sl.word.Store(word)
+	return true
+}
+
+// Loud tells whether the receiver wants to be told of packets: it has not opened the ring,
+// or has too many of them to look at each.
+func (s *Sender) Loud() bool { return s.ring.ctl.quiet.Load() == 0 }
+
+// reserve takes n bytes in one piece from the bulk area, at a cache line.
+func (s *Sender) reserve(n int) (off uint64, ok bool) {
+	if n > s.ring.geo.MTU {
+		return 0, false
+	}
+	size := uint64(s.ring.geo.Bulk)
+	take := uint64(n+lineLen-1) &^ (lineLen - 1)
+	start := s.bulkHead
+	off = start & (size - 1)
+	if off+take > size {
+		start += size - off
+		off = 0
+	}
+	if start+take-s.bulkTail > size {
+		s.refresh()
+		if start+take-s.bulkTail > size {
+			return 0, false
+		}
+	}
+	s.bulkHead = start + take
+	return off, true
+}
+
+// refresh looks how far the receiver is and tells whether a slot is free. A count that
+// can't be true is ignored.
+func (s *Sender) refresh() bool {
+	if s.room == 0 {
+		return false
+	}
+	tail := s.ring.ctl.tail.Load()
+	if tail-s.tail-1 < s.head-s.tail {
+		s.tail = tail
+		s.bulkTail = s.ends[(tail-1)&s.mask]
+	}
+	return s.head-s.tail < s.room
+}
+
+// Sent returns the number of packets sent.
+func (s *Sender) Sent() uint64 { return s.head }
+
+// Acked returns the number of packets that the receiver has released and said so.
+func (s *Sender) Acked() uint64 {
+	s.refresh()
+	return s.tail
+}
+
+// Hold says in the ring that the sender's side uses the remote key, 0 for none. It ends
+// with a full memory fence.
+func (s *Sender) Hold(key uint32) { s.ring.ctl.hazard.Store(key) }

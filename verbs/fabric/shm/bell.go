@@ -1,0 +1,46 @@
+package shm
+
+import (
+	"math"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	futexWait = 0
+	futexWake = 1
+)
+
+// sleep blocks while *word is 1, at most for d, or without limit if d <= 0. It is an ordinary
+// system call: the scheduler gives the processor to another goroutine meanwhile.
+func sleep(word *atomic.Uint32, d time.Duration) {
+	var end time.Time
+	if d > 0 {
+		end = time.Now().Add(d)
+	}
+	for word.Load() == 1 {
+		var limit *unix.Timespec
+		if d > 0 {
+			left := time.Until(end)
+			if left <= 0 {
+				return
+			}
+			ts := unix.NsecToTimespec(int64(left))
+			limit = &ts
+		}
+		// Whatever the kernel returns, a wake-up, a signal or that the word is not 1, the word
+		// tells what to do next.
+		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, 1,
+			uintptr(unsafe.Pointer(limit)), 0, 0)
+	}
+}
+
+// wake wakes all who sleep on the word, in any process. It blocks for no time, so the
+// scheduler need not know.
+func wake(word *atomic.Uint32) {
+	_, _, _ = syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWake, math.MaxInt32, 0, 0, 0)
+}
