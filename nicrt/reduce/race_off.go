@@ -1,0 +1,5 @@
+//go:build !race
+
+package reduce
+
+func report(dst, a, b *byte, n int) {}
