@@ -1,0 +1,48 @@
+package unit
+
+// A table numbers operations that wait for an answer. An id is an index and a
+// generation, so that a late or forged answer finds nothing.
+type table struct {
+	entries []entry
+	free    []uint32
+}
+
+type entry struct {
+	op   *Op // nil: its owner has given up, the peer has not
+	peer int32
+	key  uint32 // of the exposed buffer
+	gen  uint8
+	live bool
+}
+
+const genShift = 24
+
+func (t *table) add(op *Op, peer int32, key uint32) uint32 {
+	if len(t.free) == 0 {
+		t.free = append(t.free, uint32(len(t.entries)))
+		t.entries = append(t.entries, entry{})
+	}
+	n := len(t.free) - 1
+	i := t.free[n]
+	t.free = t.free[:n]
+	e := &t.entries[i]
+	e.op, e.peer, e.key, e.live = op, peer, key, true
+	return t.id(int(i))
+}
+
+func (t *table) id(i int) uint32 { return uint32(i) | uint32(t.entries[i].gen)<<genShift }
+
+// get finds an entry, or nil.
+func (t *table) get(id uint32) *entry {
+	if i := id & (1<<genShift - 1); int(i) < len(t.entries) && t.entries[i].live && t.id(int(i)) == id {
+		return &t.entries[i]
+	}
+	return nil
+}
+
+// remove frees the number of an entry that is there.
+func (t *table) remove(id uint32) {
+	e := t.get(id)
+	*e = entry{gen: e.gen + 1}
+	t.free = append(t.free, id&(1<<genShift-1))
+}

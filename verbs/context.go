@@ -1,0 +1,240 @@
+package verbs
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"outboard/verbs/fabric"
+)
+
+// A Context is an open device: one NIC. Every object made from it belongs
+// to it, and objects of two contexts do not mix.
+//
+// The NIC inside is a state machine that runs only when somebody runs it: a
+// call that posts, a call that polls, a goroutine that waits, or, while the
+// host does neither, the context's progress goroutine. One lock serialises them.
+type Context struct {
+	port   fabric.Port
+	mtu    int
+	limits Limits
+
+	mu         sync.Mutex
+	closed     bool
+	pdNum      uint32
+	mrs        mrTable
+	qps        []*QP // by slot, which is the fabric's cookie
+	freeSlots  []uint32
+	active     []*QP                // with unsent, unacknowledged or unanswered work
+	stage      []byte               // one packet gathered from many pieces
+	packet     Packet               // handed to sinks
+	hook       func() time.Duration // of the NIC-resident runtime, after each poll
+	hookNap    time.Duration
+	knock      func(endpoint int)
+	progressed bool // something completed since the last look of wakeSleepers
+	devMem     []memRange
+	events     []AsyncEvent
+	clock      func() time.Time
+
+	wait     WaitPolicy
+	visits   uint64       // polls
+	sleepers atomic.Int32 // goroutines asleep in Wait
+	thread   progress
+}
+
+func newContext(port fabric.Port) *Context {
+	a := port.Attr()
+	l := limitsOf(a)
+	c := &Context{port: port, mtu: a.MTU, limits: l, stage: make([]byte, a.MTU), clock: time.Now, wait: DefaultWait(a.Name)}
+	c.mrs.limit = l.MaxMR
+	c.startProgress()
+	return c
+}
+
+// Addr is the port's address, which the peer puts into QPAttr.AV.
+func (c *Context) Addr() string { return c.port.Addr() }
+
+// Limits are the device's limits. FabricAttr describes the wire.
+func (c *Context) Limits() Limits          { return c.limits }
+func (c *Context) FabricAttr() fabric.Attr { return c.port.Attr() }
+
+type memRange struct{ base, len uint64 }
+
+// AllocMem returns zeroed memory of the device: page-aligned, and mapped by every
+// process that connects to this context, so that one-sided operations on it are
+// plain copies. It is an ordinary slice until FreeMem or Close, and unusable afterwards.
+func (c *Context) AllocMem(n int) ([]byte, error) {
+	if n <= 0 {
+		return nil, opErr("alloc_mem", "", ErrInvalid, "%d bytes: expected at least 1", n)
+	}
+	b, err := c.port.AllocMem(n)
+	if err != nil {
+		return nil, &Error{Op: "alloc_mem", Err: err}
+	}
+	c.mu.Lock()
+	c.devMem = append(c.devMem, memRange{AddrOf(b), uint64(len(b))})
+	c.mu.Unlock()
+	return b, nil
+}
+
+// FreeMem returns memory of AllocMem. ErrBusy while a region covers it.
+func (c *Context) FreeMem(b []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	base, n := AddrOf(b), uint64(len(b))
+	for _, m := range c.mrs.slots {
+		if m != nil && m.base < base+n && base < m.base+uint64(len(m.buf)) {
+			return opErr("free_mem", "", ErrBusy, "MR %#x covers it", m.key)
+		}
+	}
+	if err := c.port.FreeMem(b); err != nil {
+		return &Error{Op: "free_mem", Err: err}
+	}
+	for i, r := range c.devMem {
+		if r.base == base {
+			c.devMem = append(c.devMem[:i], c.devMem[i+1:]...)
+			break
+		}
+	}
+	return nil
+}
+
+func (c *Context) isDeviceMem(addr uint64) bool {
+	for _, r := range c.devMem {
+		if addr-r.base < r.len {
+			return true
+		}
+	}
+	return false
+}
+
+// Close closes the device: queue pairs vanish, regions are unpinned, the port
+// leaves the wire and peers see their queue pairs fail.
+func (c *Context) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return opErr("close_device", "", ErrDestroyed, "closed before")
+	}
+	for _, q := range c.qps {
+		if q != nil {
+			q.destroy()
+		}
+	}
+	for _, m := range c.mrs.slots {
+		if m != nil {
+			m.users = 0
+			c.deregMR(m)
+		}
+	}
+	c.closed = true
+	c.mu.Unlock()
+	c.stopProgress()
+	if err := c.port.Close(); err != nil {
+		return &Error{Op: "close_device", Err: err}
+	}
+	return nil
+}
+
+// AsyncEvent is something that happened outside any work request.
+type AsyncEvent struct {
+	Kind string // "CQ_ERR", "QP_FATAL", "QP_ACCESS_ERR" …
+	QPN  uint32
+	Err  error
+}
+
+const maxEvents = 1024 // the oldest are dropped first
+
+func (c *Context) event(e AsyncEvent) {
+	if len(c.events) == maxEvents {
+		c.events = c.events[:copy(c.events, c.events[1:])]
+	}
+	c.events = append(c.events, e)
+}
+
+// AsyncEvents takes the events that have happened since the last call.
+func (c *Context) AsyncEvents() []AsyncEvent {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.events
+	c.events = nil
+	return e
+}
+
+func (c *Context) cqOverflow(cq *CQ) {
+	c.event(AsyncEvent{Kind: "CQ_ERR", Err: ErrOverflow})
+	for _, q := range c.qps {
+		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq) {
+			q.fail(LocQPOpErr, "completion queue overflow")
+		}
+	}
+}
+
+func (c *Context) freeSlot() uint32 {
+	if n := len(c.freeSlots); n > 0 {
+		s := c.freeSlots[n-1]
+		c.freeSlots = c.freeSlots[:n-1]
+		return s
+	}
+	c.qps = append(c.qps, nil)
+	return uint32(len(c.qps) - 1)
+}
+
+const pollBudget = 64 // packets: bounds how long one poll holds the lock
+
+// poll runs the NIC once: arrivals, then queue pairs with work left, then the
+// NIC-resident runtime. It returns how many packets arrived.
+func (c *Context) poll() int {
+	if c.closed {
+		return 0
+	}
+	c.visits++
+	if c.thread.armed.Load() {
+		c.thread.dismiss(c.port)
+	}
+	n := c.port.Poll((*receiver)(c), pollBudget)
+	if len(c.active) > 0 {
+		c.runActive()
+	}
+	if c.hook != nil {
+		c.hookNap = c.hook()
+	}
+	return n
+}
+
+func (c *Context) runActive() {
+	keep := c.active[:0]
+	for _, q := range c.active {
+		if !q.dead && q.progress() {
+			keep = append(keep, q)
+		} else {
+			q.active = false
+		}
+	}
+	for i := len(keep); i < len(c.active); i++ {
+		c.active[i] = nil
+	}
+	c.active = keep
+}
+
+// receiver is the Context as the fabric sees it.
+type receiver Context
+
+func (r *receiver) Packet(cookie uint32, h *fabric.Header, payload []byte) bool {
+	if int(cookie) >= len(r.qps) || r.qps[cookie] == nil {
+		return false // of a queue pair that is gone
+	}
+	return r.qps[cookie].arrive(h, payload)
+}
+
+func (r *receiver) Knock(ep int) {
+	if r.knock != nil {
+		r.knock(ep)
+	}
+}
+
+func (r *receiver) Down(cookie uint32, err error) {
+	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {
+		r.qps[cookie].down(err)
+	}
+}

@@ -1,0 +1,191 @@
+package verbs
+
+import "context"
+
+// A CQ is a completion queue: a bounded ring of completions. If more arrive
+// than it holds it overflows: it is dead then, and so are the queue pairs that use
+// it (IBTA 11.6.3.1), so make it as large as the work that can be outstanding.
+type CQ struct {
+	ctx      *Context
+	ring     []WC
+	head     uint64 // next to poll
+	tail     uint64 // next to write
+	overflow bool
+	users    int // queue pairs
+	dead     bool
+
+	channel *CompChannel
+	armed   armState
+}
+
+type armState uint8
+
+const (
+	disarmed armState = iota
+	armSolicited
+	armAny
+)
+
+// CreateCQ makes a completion queue for n completions. The channel, which may be nil, gets
+// its events (see CQ.ReqNotify).
+func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
+	if n < 1 || n > c.limits.MaxCQE {
+		return nil, opErr("create_cq", "", ErrInvalid, "%d entries: expected 1 to %d", n, c.limits.MaxCQE)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, opErr("create_cq", "", ErrDestroyed, "context is closed")
+	}
+	if ch != nil && ch.ctx != c {
+		return nil, opErr("create_cq", "", ErrInvalid, "completion channel of another context")
+	}
+	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
+}
+
+// Destroy ends the queue. ErrBusy if queue pairs still use it.
+func (q *CQ) Destroy() error {
+	q.ctx.mu.Lock()
+	defer q.ctx.mu.Unlock()
+	switch {
+	case q.dead:
+		return opErr("destroy_cq", "", ErrDestroyed, "destroyed before")
+	case q.users > 0:
+		return opErr("destroy_cq", "", ErrBusy, "%d queues complete into it", q.users)
+	}
+	q.dead = true
+	return nil
+}
+
+// Poll moves up to len(wcs) completions into wcs and returns how many. It
+// never blocks; it runs the NIC on the caller's thread. The error is ErrOverflow or ErrDestroyed.
+func (q *CQ) Poll(wcs []WC) (int, error) {
+	q.ctx.mu.Lock()
+	defer q.ctx.mu.Unlock()
+	if q.dead {
+		return 0, opErr("poll_cq", "", ErrDestroyed, "destroyed")
+	}
+	if q.head == q.tail {
+		q.ctx.poll()
+	}
+	n := q.take(wcs)
+	if n == 0 && q.overflow {
+		return 0, opErr("poll_cq", "", ErrOverflow, "more than %d completions", len(q.ring))
+	}
+	return n, nil
+}
+
+func (q *CQ) take(wcs []WC) int {
+	n := 0
+	for n < len(wcs) && q.head != q.tail {
+		wcs[n] = q.ring[q.head%uint64(len(q.ring))]
+		q.head++
+		n++
+	}
+	return n
+}
+
+// Wait polls until there is a completion or ctx is over, lending the NIC its thread.
+func (q *CQ) Wait(ctx context.Context, wcs []WC) (int, error) {
+	if len(wcs) == 0 {
+		return 0, opErr("poll_cq", "", ErrInvalid, "no room for completions")
+	}
+	n := 0
+	err := q.ctx.Wait(ctx, func() bool {
+		n = q.take(wcs)
+		return n > 0 || q.overflow || q.dead
+	})
+	if n > 0 || err != nil {
+		return n, err
+	}
+	return q.Poll(wcs)
+}
+
+func (q *CQ) push(wc WC, solicited bool) {
+	if q.tail-q.head == uint64(len(q.ring)) {
+		if !q.overflow {
+			q.overflow = true
+			q.ctx.cqOverflow(q)
+		}
+		return
+	}
+	q.ring[q.tail%uint64(len(q.ring))] = wc
+	q.tail++
+	if q.armed != disarmed && (q.armed == armAny || solicited || wc.Status != Success) {
+		q.armed = disarmed
+		if q.channel != nil {
+			q.channel.add(q)
+		}
+	}
+	q.ctx.progressed = true
+}
+
+// ReqNotify asks for one event on the channel at the next completion, or at
+// the next solicited or failed one. Completions already in the queue raise none: poll once
+// more after arming (IBTA 11.4.2.2).
+func (q *CQ) ReqNotify(solicitedOnly bool) error {
+	if q.channel == nil {
+		return opErr("req_notify_cq", "", ErrInvalid, "the queue has no completion channel")
+	}
+	q.ctx.mu.Lock()
+	defer q.ctx.mu.Unlock()
+	if !solicitedOnly {
+		q.armed = armAny
+	} else if q.armed == disarmed {
+		q.armed = armSolicited
+	}
+	return nil
+}
+
+// A CompChannel delivers completion events of the queues that were made with it.
+type CompChannel struct {
+	ctx    *Context
+	queue  []*CQ
+	closed bool
+}
+
+// CreateCompChannel makes a completion channel.
+func (c *Context) CreateCompChannel() (*CompChannel, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, opErr("create_comp_channel", "", ErrDestroyed, "context is closed")
+	}
+	return &CompChannel{ctx: c}, nil
+}
+
+func (ch *CompChannel) add(q *CQ) {
+	ch.queue = append(ch.queue, q)
+}
+
+// Get waits for an event and says which queue raised it. It runs the NIC on
+// the caller's thread until the event is there.
+func (ch *CompChannel) Get(ctx context.Context) (*CQ, error) {
+	var q *CQ
+	err := ch.ctx.Wait(ctx, func() bool {
+		if len(ch.queue) > 0 {
+			q = ch.queue[0]
+			ch.queue = append(ch.queue[:0], ch.queue[1:]...)
+		}
+		return q != nil || ch.closed
+	})
+	if err != nil {
+		return nil, err
+	}
+	if q == nil {
+		return nil, opErr("get_cq_event", "", ErrDestroyed, "channel is closed")
+	}
+	return q, nil
+}
+
+// Close ends the channel; a pending Get returns ErrDestroyed.
+func (ch *CompChannel) Close() error {
+	ch.ctx.mu.Lock()
+	defer ch.ctx.mu.Unlock()
+	if ch.closed {
+		return opErr("destroy_comp_channel", "", ErrDestroyed, "closed before")
+	}
+	ch.closed = true
+	ch.ctx.port.Ring()
+	return nil
+}

@@ -1,0 +1,93 @@
+package verbs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that calls of this package return, wrapped in an *Error; test for
+// them with errors.Is. They stand where libibverbs returns an errno.
+var (
+	ErrInvalid   = errors.New("invalid argument")                 // EINVAL
+	ErrState     = errors.New("not allowed in this state")        // EINVAL of a QP in the wrong state
+	ErrQueueFull = errors.New("work queue full")                  // ENOMEM of a post
+	ErrBusy      = errors.New("object still in use")              // EBUSY
+	ErrDestroyed = errors.New("object destroyed")                 // use after destroy
+	ErrOverflow  = errors.New("completion queue overflow")        // IBV_EVENT_CQ_ERR
+	ErrNotDriven = errors.New("device is present but not driven") // real hardware
+	ErrLimit     = errors.New("device limit exceeded")
+)
+
+// An Error says which call failed and on what.
+type Error struct {
+	Op     string // call, in libibverbs' words: "post_send", "modify_qp"
+	Object string // "QP 0x12", "MR 0x300", or empty
+	Detail string // the offending value and what was expected
+	Index  int    // of the first bad work request in a list; else 0
+	Err    error  // one of the sentinels above, or the fabric's error
+}
+
+func (e *Error) Error() string {
+	s := "verbs: " + e.Op
+	if e.Object != "" {
+		s += " " + e.Object
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s + ": " + e.Err.Error()
+}
+
+// Unwrap gives the sentinel.
+func (e *Error) Unwrap() error { return e.Err }
+
+func opErr(op, object string, err error, format string, args ...any) *Error {
+	return &Error{Op: op, Object: object, Err: err, Detail: fmt.Sprintf(format, args...)}
+}
+
+// A Status is the outcome of a work request (IBTA 11.6.2, ibv_wc_status, with the
+// same numbers).
+type Status uint8
+
+// The statuses that this device produces.
+const (
+	Success        Status = 0
+	LocLenErr      Status = 1  // message longer than the receive buffers
+	LocQPOpErr     Status = 2  // internal inconsistency of a QP
+	LocProtErr     Status = 4  // scatter/gather entry outside its region, or wrong lkey or PD
+	WRFlushErr     Status = 5  // the queue pair was in, or went to, the error state
+	BadRespErr     Status = 7  // a response that fits no request
+	RemInvReqErr   Status = 9  // the responder found the request malformed
+	RemAccessErr   Status = 10 // the responder refused key, bounds, rights or PD
+	RemOpErr       Status = 11 // the responder could not finish the operation
+	RetryExcErr    Status = 12 // the peer does not answer
+	RNRRetryExcErr Status = 13 // the peer had no receive posted for too long
+	FatalErr       Status = 19
+	GeneralErr     Status = 21
+)
+
+var statusText = map[Status]string{
+	Success:        "success",
+	LocLenErr:      "local length error",
+	LocQPOpErr:     "local QP operation error",
+	LocProtErr:     "local protection error",
+	WRFlushErr:     "work request flushed",
+	BadRespErr:     "bad response",
+	RemInvReqErr:   "remote invalid request",
+	RemAccessErr:   "remote access error",
+	RemOpErr:       "remote operation error",
+	RetryExcErr:    "transport retry counter exceeded: peer does not answer",
+	RNRRetryExcErr: "RNR retry counter exceeded: peer has no receive posted",
+	FatalErr:       "fatal device error",
+	GeneralErr:     "general error",
+}
+
+func (s Status) String() string {
+	if t, ok := statusText[s]; ok {
+		return t
+	}
+	return fmt.Sprintf("status %d", uint8(s))
+}
+
+// Error makes a failed Status an error, so that errors.Is(err, verbs.RemAccessErr) works.
+func (s Status) Error() string { return "verbs: " + s.String() }
