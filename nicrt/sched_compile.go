@@ -12,6 +12,8 @@ type Compiled struct {
 	roots []int32
 	// recv and send find the operation at this end of a message.
 	recv, send slotTable
+	// reduces says whether runs need a kernel.
+	reduces bool
 	// partners are the members with whom messages are exchanged.
 	partners []int32
 }
@@ -65,6 +67,7 @@ func Compile(s *Schedule) (*Compiled, error) {
 		if o.Kind == RecvReduce && o.Src == o.Dst {
 			c.ops[i].srcLen = 0
 		}
+		c.reduces = c.reduces || o.Kind == Reduce || o.Kind == RecvReduce
 		if len(o.After) == 0 {
 			c.roots = append(c.roots, int32(i))
 		}

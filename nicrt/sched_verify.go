@@ -32,8 +32,8 @@ func Verify(schedules []*Schedule) error {
 // opAt names one operation of one member.
 type opAt struct{ member, op int }
 
-// message names one message of a run.
-type message struct{ from, to, slot int }
+// schedMessage names one message of a run.
+type schedMessage struct{ from, to, slot int }
 
 // verifier runs the schedules of all members with rendezvous sends.
 type verifier struct {
@@ -48,13 +48,13 @@ type verifier struct {
 
 // pair finds the other end of every message.
 func (v *verifier) pair() error {
-	sends := make(map[message]opAt)
+	sends := make(map[schedMessage]opAt)
 	v.partner = make([][]opAt, len(v.schedules))
 	for m, s := range v.schedules {
 		v.partner[m] = make([]opAt, len(s.Ops))
 		for i := range s.Ops {
 			if o := &s.Ops[i]; o.Kind.sends() {
-				sends[message{m, o.Peer, o.Slot}] = opAt{m, i}
+				sends[schedMessage{m, o.Peer, o.Slot}] = opAt{m, i}
 			}
 		}
 	}
@@ -64,7 +64,7 @@ func (v *verifier) pair() error {
 			if !o.Kind.receives() {
 				continue
 			}
-			msg := message{o.Peer, m, o.Slot}
+			msg := schedMessage{o.Peer, m, o.Slot}
 			from, ok := sends[msg]
 			if !ok {
 				return s.wrong(i, "member %d never sends slot %d to member %d", o.Peer, o.Slot, m)
@@ -80,7 +80,7 @@ func (v *verifier) pair() error {
 	for m, s := range v.schedules {
 		for i := range s.Ops {
 			o := &s.Ops[i]
-			if _, left := sends[message{m, o.Peer, o.Slot}]; left && o.Kind.sends() {
+			if _, left := sends[schedMessage{m, o.Peer, o.Slot}]; left && o.Kind.sends() {
 				return s.wrong(i, "member %d never receives slot %d from member %d", o.Peer, o.Slot, m)
 			}
 		}
