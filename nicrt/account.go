@@ -19,6 +19,10 @@ type Account struct {
 	BytesToHost    uint64 // written to host memory by DMA
 	BytesFromHost  uint64 // read from host memory by DMA
 	BytesReduced   uint64 // combined by arithmetic, as the programs report it
+	Reads          uint64 // reads from peers' memory
+	BytesRead      uint64 // bytes they asked for
+	Runs           uint64 // schedules run to their end
+	Ops            uint64 // their operations
 	Matches        uint64 // matches made, as the programs report it
 	Increments     uint64 // counting events incremented by handlers
 	Notifications  uint64 // events given to the host
@@ -33,7 +37,7 @@ type Account struct {
 	Faults         uint64 // handlers that panicked, overran or broke a rule
 	Stopped        uint64 // programs stopped by a fault
 
-	HandlerTime time.Duration // time in handlers, as far as it was measured
+	HandlerTime time.Duration // time in handlers, but for those of resident programs without a budget
 
 	MemorySize       int // bytes of NIC memory
 	MemoryUsed       int // bytes of it in use; of one program: its own

@@ -45,8 +45,7 @@ type memoryHole struct{ off, size int }
 // newMemory returns an allocator over the whole cache lines of arena.
 func newMemory(arena []byte) *memory {
 	if len(arena) > 0 {
-		skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(arena))) & (memoryGrain - 1))
-		arena = arena[min(skip, len(arena)):]
+		arena = arena[min(misalignment(arena), len(arena)):]
 	}
 	arena = arena[:len(arena)&^(memoryGrain-1)]
 	m := &memory{arena: arena}
@@ -58,7 +57,13 @@ func newMemory(arena []byte) *memory {
 
 // newMemoryOf returns an allocator over size bytes of fresh memory.
 func newMemoryOf(size int) *memory {
-	return newMemory(make([]byte, grains(size)+memoryGrain))
+	arena := make([]byte, grains(size)+memoryGrain)
+	return newMemory(arena[misalignment(arena):][:grains(size)])
+}
+
+// misalignment returns the bytes of b before its first whole cache line.
+func misalignment(b []byte) int {
+	return int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (memoryGrain - 1))
 }
 
 // grains rounds n up to whole grains.
@@ -93,6 +98,11 @@ func (m *memory) alloc(n int) ([]byte, error) {
 		}
 	}
 	return nil, &MemoryError{Wanted: n, Free: m.free(), Largest: m.largest()}
+}
+
+// contains reports whether b begins in the arena.
+func (m *memory) contains(b []byte) bool {
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))-uintptr(unsafe.Pointer(unsafe.SliceData(m.arena))) < uintptr(len(m.arena))
 }
 
 // release takes back what alloc returned: the same start and capacity. It

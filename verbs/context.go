@@ -30,6 +30,8 @@ type Context struct {
 	packet     Packet               // handed to sinks
 	hook       func() time.Duration // of the NIC-resident runtime, after each poll
 	hookNap    time.Duration
+	again      bool          // the runtime has work that no arrival will remind it of
+	header     fabric.Header // of the packet being sent by SendNow
 	knock      func(endpoint int)
 	progressed bool // something completed since the last look of wakeSleepers
 	devMem     []memRange
@@ -196,7 +198,8 @@ func (c *Context) poll() int {
 	if len(c.active) > 0 {
 		c.runActive()
 	}
-	if c.hook != nil {
+	if c.hook != nil && (n > 0 || c.again) {
+		c.again = false
 		c.hookNap = c.hook()
 	}
 	return n

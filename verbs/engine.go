@@ -23,12 +23,16 @@ func (e Engine) TryLock() bool { return e.c.mu.TryLock() }
 func (e Engine) Unlock()       { e.c.unlock() }
 func (e Engine) Poll() int     { return e.c.poll() }
 
-// Attach sets what runs at the end of every poll, and what is told when a
-// peer sends to an endpoint that no queue pair has opened. afterPoll returns how
-// long the NIC may be left alone if nothing arrives; 0 is no limit.
+// Attach sets what runs at the end of a poll in which packets arrived or after
+// Again, and what is told when a peer sends to an endpoint that no queue pair has
+// opened. afterPoll returns how long the NIC may be left alone if nothing
+// arrives; 0 is no limit.
 func (e Engine) Attach(afterPoll func() (nap time.Duration), knock func(endpoint int)) {
 	e.c.hook, e.c.knock = afterPoll, knock
 }
+
+// Again has the runtime run at the end of the next poll, whatever arrives.
+func (e Engine) Again() { e.c.again = true }
 
 // Ring wakes whoever sleeps on the NIC. It may be called without the lock.
 func (e Engine) Ring() { e.c.port.Ring() }
@@ -74,8 +78,9 @@ func (e Engine) SendNow(q *QP, a, b []byte) bool {
 	if q.state != RTS || q.sq.next != q.sq.head {
 		return false
 	}
-	h := fabric.Header{Op: opSend, Flags: flagFirst | flagLast}
-	return q.conn.Send(&h, a, b)
+	h := &e.c.header // on the stack it would escape through the interface
+	*h = fabric.Header{Op: opSend, Flags: flagFirst | flagLast}
+	return q.conn.Send(h, a, b)
 }
 
 // State and Direct tell about a queue pair: its state, and whether one-sided operations reach the peer's memory

@@ -74,15 +74,18 @@ func (c *Context) look(f *atomic.Uint32, done func() bool) bool {
 	return c.lookLocked(f, done)
 }
 
+// pollsPerLock is how often a waiter polls before it gives others a chance at the
+// NIC: taking the lock costs as much as two polls.
+const pollsPerLock = 8
+
 func (c *Context) lookLocked(f *atomic.Uint32, done func() bool) bool {
 	over := done != nil && done()
-	if !over {
+	for i := 0; i < pollsPerLock && !over; i++ {
 		c.poll()
-		over = done != nil && done()
+		over = f != nil && f.Load() != 0 || done != nil && done() || c.closed
 	}
-	over = over || c.closed
 	c.unlock()
-	return over || f != nil && f.Load() != 0
+	return over
 }
 
 func (c *Context) awaitSlow(ctx context.Context, f *atomic.Uint32, done func() bool) error {

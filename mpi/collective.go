@@ -1,0 +1,280 @@
+package mpi
+
+import (
+	"context"
+	"errors"
+
+	"outboard/collectives"
+	"outboard/nicrt"
+)
+
+// The collective operations of this file run on the NIC as schedules: all
+// ranks of the communicator call the same one, in the same order, with sizes that fit
+// together (MPI 4.1, 6.1). A call returns when this rank's part is done and its
+// buffers may be used again.
+//
+// Errors of all: ErrCount if the two buffers' lengths do not fit each other (a disagreement between ranks is found when the
+// messages meet, and fails the communicator), ErrBuffer if they overlap in part, ErrRank for the root,
+// ErrFreed, ErrProcFailed, ErrAborted when another rank's part failed.
+
+// Barrier returns when all ranks have called it (MPI 4.1, 6.3).
+func (c *Comm) Barrier() error {
+	const op = "Barrier"
+	if err := c.check(op); err != nil {
+		return err
+	}
+	return c.run(op, planKey{kind: collectives.Barrier, elem: 1, commutative: true}, nil, nil, nil)
+}
+
+// Bcast sends buf of rank root to all (MPI 4.1, 6.4).
+func Bcast[T Number](c *Comm, buf []T, root int) error {
+	const op = "Bcast"
+	if err := c.checkRoot(op, root, len(buf)); err != nil {
+		return err
+	}
+	return c.run(op, planKey{kind: collectives.Bcast, root: root, count: len(buf), elem: sizeOf[T](), commutative: true}, nil, bytesOf(buf), nil)
+}
+
+// Reduce combines the ranks' send buffers, element by element, into recv of rank root (MPI 4.1, 6.9.1). On
+// the other ranks recv is not used and may be nil. On the root it may be the same slice as send.
+func Reduce[T Number](c *Comm, send, recv []T, op Op, root int) error {
+	const name = "Reduce"
+	if err := c.checkRoot(name, root, len(send)); err != nil {
+		return err
+	}
+	key := planKey{kind: collectives.Reduce, root: root, count: len(send), elem: sizeOf[T](), commutative: op.commutative()}
+	in, out := bytesOf(send), []byte(nil)
+	if c.rank == root {
+		if len(recv) != len(send) {
+			return c.countErr(name, len(recv), len(send))
+		}
+		var err error
+		if in, out, key.inPlace, err = c.inPlace(name, in, bytesOf(recv)); err != nil {
+			return err
+		}
+	}
+	kernel, err := kernelFor[T](op)
+	if err != nil {
+		return c.errorf(name, err, "")
+	}
+	return c.run(name, key, in, out, kernel)
+}
+
+// Allreduce combines the ranks' send buffers, element by element, into recv of every rank (MPI 4.1, 6.9.6). All
+// ranks get the same bits. recv may be the same slice as send.
+func Allreduce[T Number](c *Comm, send, recv []T, op Op) error {
+	const name = "Allreduce"
+	if err := c.check(name); err != nil {
+		return err
+	}
+	if len(recv) != len(send) {
+		return c.countErr(name, len(recv), len(send))
+	}
+	in, out, inPlace, err := c.inPlace(name, bytesOf(send), bytesOf(recv))
+	if err != nil {
+		return err
+	}
+	kernel, err := kernelFor[T](op)
+	if err != nil {
+		return c.errorf(name, err, "")
+	}
+	key := planKey{kind: collectives.Allreduce, count: len(send), elem: sizeOf[T](), commutative: op.commutative(), inPlace: inPlace}
+	return c.run(name, key, in, out, kernel)
+}
+
+// AllreduceInPlace is Allreduce with one buffer for both.
+func AllreduceInPlace[T Number](c *Comm, buf []T, op Op) error { return Allreduce(c, buf, buf, op) }
+
+// Gather collects the ranks' send buffers, in the order of ranks, in recv of rank root (MPI 4.1, 6.5): Size times as
+// long as send. On the other ranks recv is not used and may be nil.
+func Gather[T Number](c *Comm, send, recv []T, root int) error {
+	const name = "Gather"
+	if err := c.checkRoot(name, root, len(send)); err != nil {
+		return err
+	}
+	out := []byte(nil)
+	if c.rank == root {
+		if len(recv) != len(send)*c.Size() {
+			return c.countErr(name, len(recv), len(send)*c.Size())
+		}
+		if out = bytesOf(recv); sharesMemory(bytesOf(send), out) {
+			return c.errorf(name, ErrBuffer, "send and receive buffer share memory")
+		}
+	}
+	return c.run(name, planKey{kind: collectives.Gather, root: root, count: len(send), elem: sizeOf[T](), commutative: true}, bytesOf(send), out, nil)
+}
+
+// Scatter deals send of rank root, in the order of ranks, into the ranks' recv (MPI 4.1, 6.6): send is Size times as
+// long as recv. On the other ranks send is not used and may be nil.
+func Scatter[T Number](c *Comm, send, recv []T, root int) error {
+	const name = "Scatter"
+	if err := c.checkRoot(name, root, len(recv)); err != nil {
+		return err
+	}
+	in := []byte(nil)
+	if c.rank == root {
+		if len(send) != len(recv)*c.Size() {
+			return c.countErr(name, len(send), len(recv)*c.Size())
+		}
+		if in = bytesOf(send); sharesMemory(in, bytesOf(recv)) {
+			return c.errorf(name, ErrBuffer, "send and receive buffer share memory")
+		}
+	}
+	return c.run(name, planKey{kind: collectives.Scatter, root: root, count: len(recv), elem: sizeOf[T](), commutative: true}, in, bytesOf(recv), nil)
+}
+
+// Allgather collects the ranks' send buffers, in the order of ranks, in recv of every rank (MPI 4.1, 6.7): Size times as long as send.
+func Allgather[T Number](c *Comm, send, recv []T) error {
+	return c.exchange("Allgather", collectives.Allgather, bytesOf(send), bytesOf(recv), len(send), len(recv), len(send)*c.sizeOr1(), sizeOf[T](), len(send))
+}
+
+// Alltoall sends the i-th of Size equal blocks of send to rank i, and receives rank i's block for
+// this one into the i-th block of recv (MPI 4.1, 6.8).
+func Alltoall[T Number](c *Comm, send, recv []T) error {
+	if err := c.check("Alltoall"); err != nil {
+		return err
+	}
+	if len(send)%c.Size() != 0 {
+		return c.errorf("Alltoall", ErrCount, "%d elements to send: expected a multiple of the %d ranks", len(send), c.Size())
+	}
+	return c.exchange("Alltoall", collectives.Alltoall, bytesOf(send), bytesOf(recv), len(send), len(recv), len(send), sizeOf[T](), len(send)/c.Size())
+}
+
+// exchange runs a collective without root, operator or in-place form.
+func (c *Comm) exchange(name string, kind collectives.Kind, in, out []byte, nsend, nrecv, want, elem, count int) error {
+	if err := c.check(name); err != nil {
+		return err
+	}
+	if nrecv != want {
+		return c.countErr(name, nrecv, want)
+	}
+	if sharesMemory(in, out) {
+		return c.errorf(name, ErrBuffer, "send and receive buffer share memory")
+	}
+	return c.run(name, planKey{kind: kind, count: count, elem: elem, commutative: true}, in, out, nil)
+}
+
+func (c *Comm) sizeOr1() int {
+	if c == nil || c.comm == nil {
+		return 1
+	}
+	return c.Size()
+}
+
+func sharesMemory(a, b []byte) bool {
+	same, partial := overlap(a, b)
+	return same || partial
+}
+
+// inPlace turns equal buffers into an in-place operation and refuses partial overlap.
+func (c *Comm) inPlace(op string, in, out []byte) (in2, out2 []byte, inPlace bool, err error) {
+	same, partial := overlap(in, out)
+	if partial {
+		return nil, nil, false, c.errorf(op, ErrBuffer, "send and receive buffer overlap in part: expected the same or separate ones")
+	}
+	if same {
+		return nil, out, true, nil
+	}
+	return in, out, false, nil
+}
+
+func (c *Comm) countErr(op string, got, want int) error {
+	e := c.errorf(op, ErrCount, "receive buffer and send buffer do not fit: %d elements, expected %d", got, want)
+	e.Count = got
+	return e
+}
+
+func (c *Comm) checkRoot(op string, root, count int) error {
+	if err := c.check(op); err != nil {
+		return err
+	}
+	if root < 0 || root >= len(c.ranks) {
+		e := c.errorf(op, ErrRank, "root %d: expected 0 to %d", root, len(c.ranks)-1)
+		e.Count = count
+		return e
+	}
+	return nil
+}
+
+// run runs one collective and waits for it.
+func (c *Comm) run(op string, key planKey, in, out []byte, kernel func(dst, src []byte)) error {
+	plan, err := c.plans.get(c.comm, key)
+	if err != nil {
+		return c.errorf(op, err, "")
+	}
+	done := c.spare.Swap(nil)
+	if done == nil {
+		done = new(nicrt.Completion)
+	}
+	nic := c.p.nic
+	nic.Lock()
+	err = c.group.Start(plan, in, out, kernel, done)
+	if err == nil && !done.Done() {
+		nic.Poll()
+	}
+	nic.Unlock()
+	if err == nil && !done.Done() {
+		if err := nic.WaitRun(c.ctx, done); err != nil {
+			c.giveUp(done, err)
+		}
+	}
+	if err == nil {
+		err = done.Err()
+	}
+	c.spare.Store(done)
+	if err == nil {
+		return nil
+	}
+	return c.collectiveErr(op, key, err)
+}
+
+// giveUp ends a collective whose wait is over: the communicator fails, on all ranks.
+func (c *Comm) giveUp(done *nicrt.Completion, err error) {
+	p := c.p
+	p.nic.Lock()
+	p.mu.Lock()
+	if !done.Done() {
+		p.fail(c.comm, errors.Join(ErrAborted, err))
+	}
+	p.mu.Unlock()
+	p.nic.Unlock()
+	p.nic.WaitRun(context.Background(), done)
+}
+
+// collectiveErr explains why a run failed. If another rank gave up, the loss
+// of a process is the likely cause and news of it on its way.
+func (c *Comm) collectiveErr(op string, key planKey, err error) error {
+	if errors.Is(err, nicrt.ErrAborted) {
+		ctx, cancel := context.WithTimeout(context.Background(), lossNotice)
+		c.p.nic.Context().Wait(ctx, func() bool { return c.broken.Load() != nil })
+		cancel()
+	}
+	if why := c.broken.Load(); why != nil {
+		return c.brokenErr(op, *why)
+	}
+	c.breakOff(err)
+	e := c.errorf(op, err, "")
+	e.Count = key.count
+	var run *nicrt.RunError
+	if errors.As(err, &run) {
+		e.Peer = run.Peer
+		switch {
+		case errors.Is(err, nicrt.ErrAborted):
+			e.Err = errors.Join(ErrAborted, err)
+		case errors.Is(err, nicrt.ErrMessage):
+			e.Err = errors.Join(ErrCount, err)
+		}
+	}
+	return e
+}
+
+// breakOff fails the communicator after a collective has failed here: the ranks no longer agree
+// on what comes next.
+func (c *Comm) breakOff(err error) {
+	p := c.p
+	p.nic.Lock()
+	defer p.nic.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail(c.comm, err)
+}

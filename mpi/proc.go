@@ -1,0 +1,146 @@
+package mpi
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"outboard/nicrt"
+	"outboard/tagmatch/unit"
+	"outboard/verbs"
+	"outboard/verbs/fabric"
+)
+
+// proc is one rank of a world: its NIC, the match unit on it, and its communicators.
+type proc struct {
+	nic   *nicrt.NIC
+	unit  *unit.Unit
+	rank  int
+	size  int
+	world *Comm
+
+	spare   atomic.Pointer[unit.Op] // a blocking receive's, for the next one
+	pending atomic.Int64            // requests started and not waited for
+
+	mu       sync.Mutex // after the NIC's lock where both are held
+	comms    map[uint32]*comm
+	requests map[*Request]struct{}
+	nextID   uint32 // no communicator that this rank belongs to has this id or a larger one
+	lost     map[int]error
+	ended    bool
+}
+
+// newProc opens a NIC on a port and makes the world on it.
+func newProc(port fabric.Port, rank, size int, wait *verbs.WaitPolicy) (*proc, error) {
+	nic, err := nicrt.Open(nicrt.Config{Port: port, Self: rank, Peers: size, Wait: wait})
+	if err != nil {
+		return nil, err
+	}
+	p := &proc{nic: nic, rank: rank, size: size, comms: map[uint32]*comm{}, requests: map[*Request]struct{}{}, lost: map[int]error{}}
+	if p.unit, err = unit.New(nic, 0); err != nil {
+		nic.Close()
+		return nil, err
+	}
+	nic.OnDown(p.peerDown)
+	return p, nil
+}
+
+// makeWorld makes the communicator of all ranks, when their addresses are known.
+func (p *proc) makeWorld() (err error) {
+	ranks := make([]int, p.size)
+	for i := range ranks {
+		ranks[i] = i
+	}
+	p.nextID = 1
+	p.world, err = p.newComm(0, "world", ranks)
+	return err
+}
+
+// peerDown hears from the NIC that a process is gone: every communicator that it belongs to fails.
+func (p *proc) peerDown(peer int, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended || p.lost[peer] != nil {
+		return
+	}
+	var pe *nicrt.PeerError
+	if errors.As(why, &pe) {
+		why = pe.Err
+	}
+	p.lost[peer] = why
+	for _, c := range p.comms {
+		if r := c.rankOf(peer); r >= 0 {
+			p.fail(c, &procFailed{rank: r, why: why})
+		}
+	}
+}
+
+// fail ends everything on a communicator. The caller holds the NIC's lock and p.mu.
+func (p *proc) fail(c *comm, why error) {
+	if !c.broken.CompareAndSwap(nil, &why) {
+		return
+	}
+	p.unit.FailContext(c.id, why)
+	c.group.Fail(why)
+	p.nic.Completed()
+}
+
+// abort ends everything on every communicator: the job is over.
+func (p *proc) abort(why error) {
+	p.nic.Lock()
+	defer p.nic.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	for _, c := range p.comms {
+		p.fail(c, why)
+	}
+}
+
+// finish checks that nothing is left undone. The error lists what is.
+func (p *proc) finish() error {
+	var errs []error
+	p.mu.Lock()
+	for r := range p.requests {
+		errs = append(errs, r.errorf("Finalize", ErrPending, "%s was never waited for", r.describe()))
+	}
+	p.mu.Unlock()
+	slices.SortFunc(errs, func(a, b error) int { return compareText(a, b) })
+	p.nic.Lock()
+	p.mu.Lock()
+	for _, c := range p.comms {
+		if c.broken.Load() != nil {
+			continue
+		}
+		view := &Comm{comm: c}
+		p.unit.Pending(c.id, func(e unit.Envelope) {
+			err := view.errorf("Finalize", ErrPending, "message of %d bytes was never received", e.Len)
+			err.Peer, err.Tag = int(e.Source), int(e.Tag)
+			errs = append(errs, err)
+		})
+	}
+	p.mu.Unlock()
+	p.nic.Unlock()
+	return errors.Join(errs...)
+}
+
+func compareText(a, b error) int {
+	switch x, y := a.Error(), b.Error(); {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// close takes the rank off the wire.
+func (p *proc) close() error {
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+	return p.nic.Close()
+}

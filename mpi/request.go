@@ -1,0 +1,232 @@
+package mpi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"outboard/tagmatch"
+	"outboard/tagmatch/unit"
+)
+
+// A Request is a non-blocking send or receive in flight (MPI 4.1, 3.7). Its buffer
+// belongs to it until Wait or Test has reported the end: a send buffer must not
+// be changed, a receive buffer not touched. Every request must be waited for; Finalize lists those
+// that were not.
+type Request struct {
+	c     *Comm
+	op    unit.Op
+	name  string // Isend, Irecv
+	recv  bool
+	peer  int
+	tag   int
+	count int
+	where uintptr // caller of Isend or Irecv
+	ended bool    // Wait or Test has reported the end; guarded by proc.mu
+	buf   []byte  // keeps the buffer from the garbage collector
+}
+
+// Isend starts to send buf to rank dst (MPI 4.1, 3.7.2).
+func Isend[T Number](c *Comm, buf []T, dst, tag int) (*Request, error) {
+	return c.isend("Isend", bytesOf(buf), dst, tag, len(buf))
+}
+
+// Irecv starts to receive into buf (MPI 4.1, 3.7.2). See Recv.
+func Irecv[T Number](c *Comm, buf []T, src, tag int) (*Request, error) {
+	return c.irecv("Irecv", bytesOf(buf), src, tag, len(buf))
+}
+
+func (c *Comm) newRequest(name string, b []byte, peer, tag, count int) *Request {
+	r := &Request{c: c, name: name, peer: peer, tag: tag, count: count, buf: b}
+	var pc [1]uintptr
+	if runtime.Callers(4, pc[:]) == 1 {
+		r.where = pc[0]
+	}
+	p := c.p
+	p.mu.Lock()
+	p.requests[r] = struct{}{}
+	p.mu.Unlock()
+	return r
+}
+
+func (c *Comm) isend(name string, b []byte, dst, tag, count int) (*Request, error) {
+	if err := c.checkPeer(name, dst, tag, count, 0); err != nil {
+		return nil, err
+	}
+	r := c.newRequest(name, b, dst, tag, count)
+	p := c.p
+	p.nic.Lock()
+	p.unit.Send(&r.op, c.ranks[dst], tagmatch.Key{Ctx: c.id, Source: int32(c.rank), Tag: int32(tag)}, b)
+	p.nic.Unlock()
+	return r, nil
+}
+
+func (c *Comm) irecv(name string, b []byte, src, tag, count int) (*Request, error) {
+	if err := c.checkPeer(name, src, tag, count, -1); err != nil {
+		return nil, err
+	}
+	r := c.newRequest(name, b, src, tag, count)
+	r.recv = true
+	p := c.p
+	p.nic.Lock()
+	err := p.unit.Recv(&r.op, tagmatch.Key{Ctx: c.id, Source: int32(src), Tag: int32(tag)}, b)
+	p.nic.Unlock()
+	if err != nil {
+		r.end()
+		return nil, c.peerErr(name, err, src, tag, count)
+	}
+	return r, nil
+}
+
+// Wait waits until the operation has ended and gives its status, which for a send is empty
+// (MPI 4.1, 3.7.3). When ctx, or the context of the communicator's view, ends first, Wait returns its error and the
+// operation goes on: the buffer stays the request's, and Wait may be called again.
+func (r *Request) Wait(ctx context.Context) (Status, error) {
+	if err := r.check("Wait"); err != nil {
+		return Status{}, err
+	}
+	if ctx == nil {
+		ctx = r.c.ctx
+	}
+	return r.finish(ctx, false)
+}
+
+// Test reports whether the operation has ended, and if so gives its status: the request is over then.
+func (r *Request) Test() (Status, bool, error) {
+	if err := r.check("Test"); err != nil {
+		return Status{}, false, err
+	}
+	if r.op.Done.Load() == 0 {
+		p := r.c.p
+		p.nic.Lock()
+		p.nic.Poll()
+		p.nic.Unlock()
+		if r.op.Done.Load() == 0 {
+			return Status{}, false, nil
+		}
+	}
+	st, err := r.result()
+	return st, true, err
+}
+
+// check reports a request that is nil or over.
+func (r *Request) check(op string) error {
+	if r == nil || r.c == nil {
+		return (*Comm)(nil).errorf(op, ErrRequest, "the request is nil")
+	}
+	r.c.p.mu.Lock()
+	defer r.c.p.mu.Unlock()
+	if r.ended {
+		return r.errorf(op, ErrRequest, "%s has been waited for before", r.describe())
+	}
+	return nil
+}
+
+// finish waits and takes the result. If takeBack is set, a receive whose wait is cut short is cancelled.
+func (r *Request) finish(ctx context.Context, takeBack bool) (Status, error) {
+	if err := r.c.p.nic.Wait(ctx, &r.op.Done); err != nil {
+		if !takeBack {
+			return Status{}, r.errorf("Wait", err, "%s goes on", r.describe())
+		}
+		r.c.takeBack(&r.op, err)
+	}
+	return r.result()
+}
+
+// drop ends a receive that is not wanted any more.
+func (r *Request) drop() {
+	r.c.takeBack(&r.op, ErrCanceled)
+	r.result()
+}
+
+// result takes the outcome of an operation that has ended.
+func (r *Request) result() (Status, error) {
+	r.end()
+	var st Status
+	if r.recv {
+		st = Status{Source: int(r.op.Source), Tag: int(r.op.Tag), Bytes: r.op.Len}
+	}
+	if r.op.Err != nil {
+		return st, r.c.peerErr(r.name, r.op.Err, r.peer, r.tag, r.count)
+	}
+	return st, nil
+}
+
+func (r *Request) end() {
+	p := r.c.p
+	p.mu.Lock()
+	r.ended = true
+	delete(p.requests, r)
+	p.mu.Unlock()
+	r.buf = nil
+}
+
+func (r *Request) errorf(op string, err error, format string, args ...any) error {
+	e := r.c.errorf(op, err, format, args...)
+	e.Peer, e.Tag, e.Count = r.peer, r.tag, r.count
+	return e
+}
+
+// describe names the request by what it is and where it was made.
+func (r *Request) describe() string {
+	f, _ := runtime.CallersFrames([]uintptr{r.where}).Next()
+	return fmt.Sprintf("%s made at %s:%d", r.name, f.File, f.Line)
+}
+
+// WaitAll waits for all requests; nil ones count as done (MPI 4.1, 3.7.5). The error joins those of all requests that failed.
+// When ctx ends first, its error is among them, and the requests that have not ended go on.
+func WaitAll(ctx context.Context, reqs ...*Request) error {
+	var errs []error
+	for _, r := range reqs {
+		if r == nil {
+			continue
+		}
+		if _, err := r.Wait(ctx); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// WaitAny waits until one of the requests has ended and gives its index and status. Nil requests and those that
+// are over are passed by; if there are no others the index is -1.
+func WaitAny(ctx context.Context, reqs ...*Request) (int, Status, error) {
+	var first *Request
+	for _, r := range reqs {
+		if r != nil && r.check("WaitAny") == nil {
+			first = r
+			break
+		}
+	}
+	if first == nil {
+		return -1, Status{}, nil
+	}
+	if ctx == nil {
+		ctx = first.c.ctx
+	}
+	found := -1
+	err := first.c.p.nic.Context().Wait(ctx, func() bool {
+		for i, r := range reqs {
+			if r != nil && r.op.Done.Load() != 0 && !r.over() {
+				found = i
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return -1, Status{}, first.c.errorf("WaitAny", err, "%d requests go on", len(reqs))
+	}
+	if found < 0 {
+		return -1, Status{}, first.c.errorf("WaitAny", ErrInit, "finalized meanwhile")
+	}
+	st, err := reqs[found].result()
+	return found, st, err
+}
+
+func (r *Request) over() bool {
+	r.c.p.mu.Lock()
+	defer r.c.p.mu.Unlock()
+	return r.ended
+}
