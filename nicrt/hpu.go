@@ -258,7 +258,7 @@ func (m *machine) judgeHeader(f *flow, t *Task) {
 	case Drop:
 		f.in.account.Dropped++
 	case Fail:
-		m.failFlow(f, HeaderHandler)
+		m.failFlow(f, EventFailed, HeaderHandler)
 	}
 }
 

@@ -131,7 +131,7 @@ func (m *machine) deliverNext(p *packet) bool {
 // payload larger than packet memory fails its message.
 func (m *machine) wanted(f *flow, p *packet) bool {
 	if len(p.payload) > m.packets.size() {
-		m.failFlow(f, PayloadHandler)
+		m.failFlow(f, EventFailed, PayloadHandler)
 		return false
 	}
 	undecided := f.state < flowPayload
@@ -200,14 +200,14 @@ func (m *machine) stray(bytes int) {
 }
 
 // failFlow marks a message as failed, once, and reports it.
-func (m *machine) failFlow(f *flow, by HandlerKind) {
+func (m *machine) failFlow(f *flow, kind EventKind, by HandlerKind) {
 	f.verdict = Fail
 	if f.failed {
 		return
 	}
 	f.failed = true
 	f.in.account.Failed++
-	m.report(f.in, &Event{Kind: EventFailed, Handler: by, Peer: int(f.peer), Message: f.msg})
+	m.report(f.in, &Event{Kind: kind, Handler: by, Peer: int(f.peer), Message: f.msg})
 }
 
 // peerDown ends the messages of a peer that will send nothing more. Those that
@@ -222,7 +222,7 @@ func (m *machine) peerDown(peer int32) {
 			m.dropFlow(i)
 			continue
 		}
-		m.failFlow(f, HeaderHandler)
+		m.failFlow(f, EventPeerLost, 0)
 		f.ended = true
 		if f.in.program.Resident {
 			m.residentEnd(i, nil)

@@ -52,7 +52,7 @@ func (m *machine) decideResident(f *flow, v Verdict) bool {
 		f.in.account.Refused++
 		return false
 	case Fail:
-		m.failFlow(f, HeaderHandler)
+		m.failFlow(f, EventFailed, HeaderHandler)
 	case Drop:
 		f.in.account.Dropped++
 	}
@@ -109,7 +109,7 @@ func (m *machine) judgePayload(f *flow, v Verdict, n int) {
 	case Fail:
 		f.dropped += uint64(n)
 		f.in.account.drop(n)
-		m.failFlow(f, PayloadHandler)
+		m.failFlow(f, EventFailed, PayloadHandler)
 	}
 }
 
@@ -139,15 +139,24 @@ func (m *machine) runResident(i int32, kind HandlerKind, p *packet) Verdict {
 	t.void.hdr = f.hdr
 	t.packet = &t.void
 	t.verdict, t.returned, t.steer = Process, false, steering{}
-	start := m.config.clock()
-	m.busy = true
-	t.execute()
-	m.busy = false
-	took := m.config.clock() - start
 	f.in.account.started(kind)
-	f.in.account.HandlerTime += took
-	if b := f.in.budget; b > 0 && took > b {
-		t.fail(&BudgetError{Took: took, Budget: b})
+	m.busy = true
+	if f.in.budget > 0 {
+		m.executeTimed(f.in, t)
+	} else {
+		t.execute()
 	}
+	m.busy = false
 	return t.verdict
+}
+
+// executeTimed runs the handler of t and holds it to the program's budget.
+func (m *machine) executeTimed(in *Installed, t *Task) {
+	start := m.config.clock()
+	t.execute()
+	took := m.config.clock() - start
+	in.account.HandlerTime += took
+	if took > in.budget {
+		t.fail(&BudgetError{Took: took, Budget: in.budget})
+	}
 }

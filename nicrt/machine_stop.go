@@ -39,6 +39,9 @@ func (m *machine) unqueue(in *Installed) {
 			r := c.pop()
 			c.load--
 			if r.in == in {
+				if r.kind == PayloadHandler {
+					in.account.drop(len(m.cells.cells[r.cell].payload))
+				}
 				m.unref(r.cell)
 			} else {
 				c.push(r)

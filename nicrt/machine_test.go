@@ -348,7 +348,7 @@ func TestPeerDown(t *testing.T) {
 		if a := m.account(); a.Failed != 1 || a.Strays != 1 {
 			t.Errorf("%d failed, %d strays, want 1 and 1", a.Failed, a.Strays)
 		}
-		if e, _ := in.Events().Poll(); e.Kind != EventFailed || e.Peer != 2 {
+		if e, _ := in.Events().Poll(); e.Kind != EventPeerLost || e.Peer != 2 {
 			t.Errorf("event %+v, want the failure of peer 2's message", e)
 		}
 		checkIdle(t, m)

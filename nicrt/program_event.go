@@ -6,19 +6,20 @@ import "sync/atomic"
 type EventKind uint8
 
 const (
-	EventNotify  EventKind = iota // a handler called Task.Notify
-	EventFailed                   // a message failed: by verdict Fail or by the loss of its peer
-	EventStopped                  // a fault stopped the program; always the last event
+	EventNotify   EventKind = iota // a handler called Task.Notify
+	EventFailed                    // a handler failed its message
+	EventPeerLost                  // a message's peer was lost in the middle of it
+	EventStopped                   // a fault stopped the program; always the last event
 )
 
 func (k EventKind) String() string {
-	return nameOf(int(k), "EventKind", "notify", "failed", "stopped")
+	return nameOf(int(k), "EventKind", "notify", "failed", "peer lost", "stopped")
 }
 
 // An Event is one report of a program, or of the NIC about it, to the host.
 type Event struct {
 	Kind    EventKind
-	Handler HandlerKind // the handler that caused it
+	Handler HandlerKind // the handler that caused it; nothing for EventPeerLost
 	Peer    int         // who sent the message it worked on
 	Message uint64      // and which
 	Value   uint64      // of EventNotify: what the handler passed

@@ -69,7 +69,11 @@ func (t *Task) Peer() int { t.check(); return int(t.packet.peer) }
 func (t *Task) Message() uint64 { t.check(); return t.packet.msg }
 
 // Payload returns the packet's payload, to read only.
-func (t *Task) Payload() []byte { t.check(); return t.packet.payload }
+func (t *Task) Payload() []byte {
+	t.check()
+	p := t.packet.payload
+	return p[:len(p):len(p)]
+}
 
 // Offset returns where the packet's payload begins within the message. It is
 // what the sender says.
@@ -175,6 +179,7 @@ func (t *Task) begin(in *Installed, kind HandlerKind, flowIndex, cell int32) {
 // execute runs the handler and leaves verdict and fault in t.
 func (t *Task) execute() {
 	defer t.guard()
+	t.check()
 	switch p := &t.in.program; t.kind {
 	case HeaderHandler:
 		t.verdict = p.Header(t)

@@ -19,7 +19,8 @@ type command struct {
 	counter uint32
 	n       int64
 	mem     HostMemory
-	off     uint64 // in mem; the value of a notification
+	off     uint64 // in mem
+	value   uint64
 	data    []byte
 	hdr     Header
 }
@@ -43,7 +44,9 @@ type commandPort interface {
 // WriteHost copies data to byte off of mem, by DMA.
 func (t *Task) WriteHost(mem HostMemory, off uint64, data []byte) error {
 	t.check()
-	return t.give(command{kind: commandWrite, mem: mem, off: off, data: data})
+	i, c := t.next(commandWrite)
+	c.mem, c.off, c.data = mem, off, data
+	return t.give(i)
 }
 
 // ReadHost copies len(dst) bytes from byte off of mem to dst, by DMA. dst must
@@ -51,7 +54,9 @@ func (t *Task) WriteHost(mem HostMemory, off uint64, data []byte) error {
 // there when [Task.Wait] has returned, and at once in a resident program.
 func (t *Task) ReadHost(mem HostMemory, off uint64, dst []byte) error {
 	t.check()
-	return t.give(command{kind: commandRead, mem: mem, off: off, data: dst})
+	i, c := t.next(commandRead)
+	c.mem, c.off, c.data = mem, off, dst
+	return t.give(i)
 }
 
 // Send sends a message to a peer. A resident program that cannot wait gets
@@ -69,20 +74,26 @@ func (t *Task) Send(peer int, h Header, payload []byte) error {
 		return t.refuse(&CommandError{Command: "Send", Value: int64(len(payload)),
 			Want: fmt.Sprintf("a payload of at most %d bytes", c.maxSend)})
 	}
-	return t.give(command{kind: commandSend, peer: int32(peer), hdr: h, data: payload})
+	i, s := t.next(commandSend)
+	s.peer, s.hdr, s.data = int32(peer), h, payload
+	return t.give(i)
 }
 
 // Count adds n to the NIC's counter of that number.
 func (t *Task) Count(counter uint32, n int64) error {
 	t.check()
-	return t.give(command{kind: commandCount, counter: counter, n: n})
+	i, c := t.next(commandCount)
+	c.counter, c.n = counter, n
+	return t.give(i)
 }
 
 // Notify gives the host an [EventNotify] with a value of the program's choice.
 // If the host's queue is full the event is lost and counted.
 func (t *Task) Notify(value uint64) error {
 	t.check()
-	return t.give(command{kind: commandNotify, off: value})
+	i, c := t.next(commandNotify)
+	c.value = value
+	return t.give(i)
 }
 
 // Wait returns when all the handler's commands are carried out.
@@ -99,27 +110,37 @@ func (t *Task) refuse(err error) error {
 	return err
 }
 
-// give carries c out, or posts it to the machine's thread.
-func (t *Task) give(c command) error {
-	if t.cause != nil {
-		return t.cause
-	}
+// next returns a free slot for a command, waiting for one if it must.
+func (t *Task) next(kind commandKind) (i int, c *command) {
 	if t.port != nil {
-		i := t.port.take(t)
-		t.slots[i] = c
+		i = t.port.take(t)
+	}
+	c = &t.slots[i]
+	c.kind = kind
+	return i, c
+}
+
+// give carries the command in slot i out, or posts it to the machine's thread.
+func (t *Task) give(i int) error {
+	switch {
+	case t.cause != nil:
+		if t.port != nil {
+			t.port.settled(t, i)
+		}
+		return t.cause
+	case t.port != nil:
 		t.port.post(t, i)
 		return nil
 	}
-	now := &t.slots[0]
-	*now = c
-	done, err := t.machine.perform(t, now)
+	c := &t.slots[i]
+	done, err := t.machine.perform(t, c)
 	switch {
 	case err != nil:
 		err = t.refuse(err)
 	case !done:
-		err = t.machine.stalled.keep(t, now)
+		err = t.machine.stalled.keep(t, c)
 	}
-	now.mem, now.data = nil, nil
+	c.mem, c.data = nil, nil
 	return err
 }
 
@@ -129,7 +150,7 @@ func (m *machine) perform(t *Task, c *command) (done bool, err error) {
 	a := &t.in.account
 	switch c.kind {
 	case commandSend:
-		if m.stalled.blocks(c.peer) || !m.config.port.send(int(c.peer), &c.hdr, c.data) {
+		if m.stalled.blocks(c.peer) || !m.transmit(c) {
 			return false, nil
 		}
 		a.Sends++
@@ -153,9 +174,19 @@ func (m *machine) perform(t *Task, c *command) (done bool, err error) {
 		a.Increments++
 	case commandNotify:
 		m.report(t.in, &Event{Kind: EventNotify, Handler: t.kind,
-			Peer: int(t.packet.peer), Message: t.packet.msg, Value: c.off})
+			Peer: int(t.packet.peer), Message: t.packet.msg, Value: c.value})
 	}
 	return true, nil
+}
+
+// transmit gives the wire a send; false: no room. Whatever the wire does
+// meanwhile, it finds the machine busy.
+func (m *machine) transmit(c *command) bool {
+	was := m.busy
+	m.busy = true
+	ok := m.config.port.send(int(c.peer), &c.hdr, c.data)
+	m.busy = was
+	return ok
 }
 
 // hostSpan returns the host memory of a DMA command.

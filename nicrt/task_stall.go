@@ -105,7 +105,7 @@ func (m *machine) kick() int {
 		if slices.Contains(l.blocked, s.cmd.peer) {
 			return false
 		}
-		if !m.config.port.send(int(s.cmd.peer), &s.cmd.hdr, s.cmd.data) {
+		if !m.transmit(&s.cmd) {
 			l.blocked = append(l.blocked, s.cmd.peer)
 			return false
 		}
