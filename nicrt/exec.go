@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// wire is what the executor asks of the network. Its methods must not call back
-// into the executor.
+// wire is what the executor asks of the network. While it is in one of these
+// methods, the wire may report the end of other reads and the loss of peers;
+// the executor turns to that when it is done with what it is at.
 type wire interface {
 	// send takes one small message, of which neither header nor payload is
 	// referred to after it returns. False means that there is no room now.
@@ -130,6 +131,9 @@ type exec struct {
 	failed []error  // by peer: why it is lost
 	hdr    Header   // of the message being sent; not on the stack because the wire's method is dynamic
 
+	inWire bool       // a method of the wire is running
+	later  []lateNews // what it reported meanwhile
+
 	idle    []*run    // run objects to use again
 	stalled []stall   // sends that wait for room on the wire
 	control []control // headers that wait for room on the wire
@@ -179,7 +183,38 @@ func (e *exec) send(g *group, member int, op uint8, tag uint64, payload []byte) 
 		return false
 	}
 	e.hdr = Header{Program: e.cfg.program, Op: op, Aux: g.self, Ctx: g.id, Tag: tag}
-	return e.wire.send(int(peer), &e.hdr, payload)
+	return e.put(peer, payload)
+}
+
+// put gives the header in e.hdr and a payload to the wire.
+func (e *exec) put(peer int32, payload []byte) bool {
+	e.inWire = true
+	ok := e.wire.send(int(peer), &e.hdr, payload)
+	e.inWire = false
+	return ok
+}
+
+// lateNews is the end of a read, or the loss of a peer if peer >= 0.
+type lateNews struct {
+	peer  int
+	token uint64
+	err   error
+}
+
+// catchUp turns to what the wire reported while it was called. It is the last
+// thing that every entry to the executor does.
+func (e *exec) catchUp() {
+	for len(e.later) > 0 {
+		l := e.later[0]
+		n := copy(e.later, e.later[1:])
+		e.later[n] = lateNews{}
+		e.later = e.later[:n]
+		if l.peer >= 0 {
+			e.losePeer(l.peer, l.err)
+		} else {
+			e.endRead(l.token, l.err)
+		}
+	}
 }
 
 // tell sends a control message, now or when there is room.
@@ -199,7 +234,7 @@ func (e *exec) flushControl(peer int32) bool {
 	left := e.control[:0]
 	for _, c := range e.control {
 		e.hdr = c.hdr
-		if !e.wire.send(int(c.peer), &e.hdr, nil) {
+		if !e.put(c.peer, nil) {
 			left = append(left, c)
 			none = none && c.peer != peer
 		}
@@ -214,7 +249,7 @@ func (e *exec) busy() bool { return len(e.stalled)+len(e.control) > 0 }
 
 // kick tries again to send what the wire refused.
 func (e *exec) kick() {
-	if !e.busy() || e.kicking {
+	if !e.busy() || e.kicking || e.inWire {
 		return
 	}
 	e.kicking = true
@@ -229,6 +264,7 @@ func (e *exec) kick() {
 	clear(e.stalled[rest:])
 	e.stalled = e.stalled[:rest]
 	e.kicking = false
+	e.catchUp()
 }
 
 // lost gives the reason why a peer is lost, or nil.

@@ -67,7 +67,7 @@ func (e *exec) retire(r *run) {
 	if scratch := r.mem[Scratch]; scratch != nil {
 		e.cfg.memory.release(scratch)
 	}
-	r.mem = [spaces][]byte{}
+	r.mem[Input], r.mem[Output], r.mem[Scratch] = nil, nil, nil
 	r.kernel, r.done = nil, nil
 	if !r.parked { // else it keeps its place among the parked
 		e.recycle(r)
@@ -159,6 +159,15 @@ func (e *exec) fallGroup(g *group, cause error) {
 
 // failPeer gives up all groups that a lost peer is a member of.
 func (e *exec) failPeer(peer int, cause error) {
+	if e.inWire {
+		e.later = append(e.later, lateNews{peer: peer, err: cause})
+		return
+	}
+	e.losePeer(peer, cause)
+	e.catchUp()
+}
+
+func (e *exec) losePeer(peer int, cause error) {
 	if peer < 0 || e.lost(peer) != nil {
 		return
 	}

@@ -42,6 +42,18 @@ const maxEager = 1 << 30
 // that the message was taken but is of no use; it is a *MessageError. If the
 // message contradicts the schedule of a run, that run has failed too.
 func (e *exec) deliver(peer int, h *Header, payload []byte) (taken bool, err error) {
+	if e.inWire {
+		return false, nil
+	}
+	taken, err = e.dispatch(peer, h, payload)
+	if len(e.later) > 0 {
+		e.catchUp()
+	}
+	return taken, err
+}
+
+// dispatch finds what a message is for.
+func (e *exec) dispatch(peer int, h *Header, payload []byte) (taken bool, err error) {
 	if int64(h.Ctx) >= int64(len(e.groups)) || e.groups[h.Ctx] == nil {
 		return e.orphan(peer, h, payload)
 	}

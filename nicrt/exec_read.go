@@ -37,16 +37,22 @@ func (t *pieceTable) take(p piece) (token uint64) {
 	return uint64(p.gen)<<32 | uint64(i)
 }
 
-// end frees an entry and gives its contents, or false if the token names none.
-func (t *pieceTable) end(token uint64) (piece, bool) {
+// find gives the entry that a token names, or false if there is none.
+func (t *pieceTable) find(token uint64) (*piece, bool) {
 	i := uint32(token)
 	if uint64(i) >= uint64(len(t.all)) || t.all[i].run == nil || t.all[i].gen != uint32(token>>32) {
-		return piece{}, false
+		return nil, false
 	}
+	return &t.all[i], true
+}
+
+// end frees an entry and gives what it held.
+func (t *pieceTable) end(token uint64) piece {
+	i := uint32(token)
 	p := t.all[i]
 	t.all[i] = piece{gen: p.gen + 1}
 	t.free = append(t.free, i)
-	return p, true
+	return p
 }
 
 // buffer gives a buffer for a piece; nil without an error if all are in use.
@@ -76,7 +82,9 @@ func (e *exec) buffer() ([]byte, error) {
 func (e *exec) offer(r *run, i int32, src []byte) bool {
 	o, st := &r.c.ops[i], &r.state[i]
 	if !st.exposed {
+		e.inWire = true
 		addr, key, err := e.wire.expose(int(r.g.peers[o.peer]), src)
+		e.inWire = false
 		if err != nil {
 			return e.fail(r, int(i), int(o.peer), fmt.Errorf("expose of %d bytes: %w", len(src), err))
 		}
@@ -124,7 +132,9 @@ func (e *exec) pump(r *run, i int32) bool {
 		r.reads++
 		e.stats.Reads++
 		e.stats.BytesRead += uint64(p.n)
+		e.inWire = true
 		done, err := e.wire.read(int(r.g.peers[o.peer]), dst, k.offer.addr+uint64(p.off), k.offer.key, token)
+		e.inWire = false
 		if err != nil || done {
 			if !e.landed(token, err) {
 				return false
@@ -143,7 +153,7 @@ func (e *exec) pump(r *run, i int32) bool {
 
 // landed ends a read. It reports whether the run lives on.
 func (e *exec) landed(token uint64, err error) bool {
-	p, _ := e.reads.end(token)
+	p := e.reads.end(token)
 	r := p.run
 	r.reads--
 	if r.dead {
@@ -174,18 +184,31 @@ func (e *exec) giveBack(buf []byte) {
 	}
 }
 
-// readDone ends a read that was not done at once.
+// readDone ends a read that was not done at once. The error is about a token
+// that names no read under way.
 func (e *exec) readDone(token uint64, err error) error {
-	i := uint32(token)
-	if uint64(i) >= uint64(len(e.reads.all)) || e.reads.all[i].run == nil || e.reads.all[i].gen != uint32(token>>32) {
+	if _, ok := e.reads.find(token); !ok {
 		return fmt.Errorf("nicrt: end of read %#x, which is not under way", token)
 	}
-	r, op := e.reads.all[i].run, e.reads.all[i].op
+	if e.inWire {
+		e.later = append(e.later, lateNews{peer: -1, token: token, err: err})
+		return nil
+	}
+	e.endRead(token, err)
+	e.catchUp()
+	return nil
+}
+
+func (e *exec) endRead(token uint64, err error) {
+	p, ok := e.reads.find(token)
+	if !ok { // reported twice during one call of the wire
+		return
+	}
+	r, op := p.run, p.op
 	if e.landed(token, err) && e.pump(r, op) {
 		e.step(r)
 	}
 	e.feed()
-	return nil
 }
 
 // feed lets receives go on that wait for a buffer.

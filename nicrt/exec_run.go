@@ -84,7 +84,7 @@ func (g *group) start(c *Compiled, in, out []byte, kernel func(dst, src []byte),
 	done.done.Store(0)
 	r := g.e.newRun(c)
 	r.g, r.kernel, r.done = g, kernel, done
-	r.mem = [spaces][]byte{Input: in, Output: out, Scratch: scratch}
+	r.mem[Input], r.mem[Output], r.mem[Scratch] = in, out, scratch
 	r.seq, r.last = g.next, g.next+uint32(rounds)-1
 	g.next += uint32(rounds)
 	g.active++
@@ -93,6 +93,9 @@ func (g *group) start(c *Compiled, in, out []byte, kernel func(dst, src []byte),
 		g.park(r)
 	} else if g.enter(r) {
 		g.e.step(r)
+	}
+	if len(g.e.later) > 0 {
+		g.e.catchUp()
 	}
 	return ref, nil
 }
@@ -309,11 +312,13 @@ func (e *exec) pieceLen(r *run) int { return e.cfg.chunk - e.cfg.chunk%r.c.sched
 // callKernel calls a kernel, which may be the user's, and turns a panic into
 // an error.
 func callKernel(kernel func(dst, src []byte), dst, src []byte) (err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			err = &KernelError{Value: v, Stack: debug.Stack()}
+		if !returned { // recover itself costs more than the check
+			err = &KernelError{Value: recover(), Stack: debug.Stack()}
 		}
 	}()
 	kernel(dst, src)
+	returned = true
 	return nil
 }
