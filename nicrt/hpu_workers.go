@@ -2,6 +2,7 @@ package nicrt
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,11 +38,14 @@ type hpuLane struct {
 	work    chan struct{} // one handler to run; closed when the lane is not needed any more
 	free    chan int      // slots of the task not under way
 	gone    chan struct{} // closed when the task is revoked
-	blocked time.Duration // how long the running handler waited for slots
-	// running and deadline belong to the machine's caller.
+	// Time that the handler spends waiting for the NIC is not charged to it:
+	// blocked is the sum, since is when it began to wait, or 0. In
+	// nanoseconds, by the workers' clock.
+	blocked, since atomic.Int64
+	// running, started and deadline belong to the machine's caller.
 	running  bool
-	deadline time.Duration
 	started  time.Duration
+	deadline time.Duration // the earliest time at which the budget can be used up
 }
 
 var (
@@ -70,6 +74,7 @@ func (w *hpuWorkers) run(t *Task) {
 		l = w.newLane(t)
 		w.lanes[t.hpu] = l
 	}
+	l.blocked.Store(0)
 	l.running, l.started = true, w.now()
 	l.deadline = l.started + t.in.budget
 	l.work <- struct{}{}
@@ -104,10 +109,9 @@ func (l *hpuLane) serve() {
 // serveOne runs one handler and mails its end, whatever that is.
 func (l *hpuLane) serveOne() {
 	start := l.workers.now()
-	l.blocked = 0
 	defer func() {
-		took := l.workers.now() - start - l.blocked
-		l.gather()
+		l.waiting(l.gather)
+		took := l.workers.now() - start - time.Duration(l.blocked.Load())
 		l.workers.send(hpuMail{l, handlerReturned, took})
 	}()
 	l.task.execute()
@@ -131,13 +135,23 @@ func (l *hpuLane) gather() bool {
 }
 
 // waiting runs f and counts its time as blocked.
-func (l *hpuLane) waiting(f func() bool) {
+func (l *hpuLane) waiting(f func() bool) bool {
 	start := l.workers.now()
+	l.since.Store(int64(start))
 	ok := f()
-	l.blocked += l.workers.now() - start
-	if !ok {
-		panic(errRevoked)
+	l.blocked.Add(int64(l.workers.now() - start))
+	l.since.Store(0)
+	return ok
+}
+
+// charged returns the time that the running handler has used.
+func (l *hpuLane) charged(now time.Duration) time.Duration {
+	since := time.Duration(l.since.Load())
+	used := now - l.started - time.Duration(l.blocked.Load())
+	if since > 0 {
+		used -= now - since
 	}
+	return used
 }
 
 func (l *hpuLane) take(*Task) (slot int) {
@@ -146,18 +160,24 @@ func (l *hpuLane) take(*Task) (slot int) {
 		return slot
 	default:
 	}
-	l.waiting(func() bool {
+	if !l.waiting(func() bool {
 		select {
 		case slot = <-l.free:
 			return true
 		case <-l.gone:
 			return false
 		}
-	})
+	}) {
+		panic(errRevoked)
+	}
 	return slot
 }
 
-func (l *hpuLane) wait(*Task) { l.waiting(l.gather) }
+func (l *hpuLane) wait(*Task) {
+	if !l.waiting(l.gather) {
+		panic(errRevoked)
+	}
+}
 
 func (l *hpuLane) post(_ *Task, slot int) { l.workers.send(hpuMail{lane: l, slot: slot}) }
 
@@ -197,20 +217,20 @@ func (w *hpuWorkers) poll() int {
 	return n + w.cutOff()
 }
 
-// cutOff ends the handlers that are past their deadline. Time during which the
-// wire has no room for their sends is not theirs.
+// cutOff ends the handlers that have used up their budget.
 func (w *hpuWorkers) cutOff() (n int) {
 	now := w.now()
 	for _, l := range w.lanes {
 		if l == nil || !l.running || now < l.deadline {
 			continue
 		}
-		if w.machine.stalled.waits(l.task) {
-			l.deadline = now + l.task.in.budget
+		used, budget := l.charged(now), l.task.in.budget
+		if used < budget {
+			l.deadline = now + budget - used
 			continue
 		}
 		l.running = false
-		w.machine.overrun(l.task, now-l.started)
+		w.machine.overrun(l.task, used)
 		n++
 	}
 	return n

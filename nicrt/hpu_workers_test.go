@@ -250,6 +250,24 @@ func TestWorkersBudget(t *testing.T) {
 	checkIdle(t, r.machine)
 }
 
+// TestWorkersUnpolled leaves a handler waiting for a NIC that nobody polls.
+func TestWorkersUnpolled(t *testing.T) {
+	r := newWorkerRig(t, machineConfig{})
+	host := &hostWindow{bytes: []byte("x"), canRead: true}
+	in := mustInstall(t, r.machine, 1, Program{Budget: 30 * time.Millisecond, Memory: 8, Header: func(tk *Task) Verdict {
+		tk.ReadHost(host, 0, tk.Memory()[:1])
+		tk.Wait()
+		return Process
+	}})
+	r.deliver(message(1, 0, 1, "", 1))
+	<-r.bell
+	time.Sleep(100 * time.Millisecond)
+	r.until("its end", func() bool { return in.running == 0 })
+	if in.Err() != nil || in.memory[0] != 'x' {
+		t.Errorf("error %v, memory %q", in.Err(), in.memory)
+	}
+}
+
 // TestWorkersBlockedWhenStopped stops a program whose handler waits for the
 // NIC.
 func TestWorkersBlockedWhenStopped(t *testing.T) {

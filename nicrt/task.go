@@ -126,10 +126,10 @@ func (t *Task) Scratch() []byte {
 }
 
 // FetchAdd adds n to the 64-bit word at byte off of Memory, in the machine's
-// byte order, and returns the sum. It is atomic, and with n = 0 a read. An
-// offset that is not a multiple of 8 within Memory stops the program.
+// byte order, and returns what it was before. It is atomic, and with n = 0 a
+// read. An offset that is not a multiple of 8 within Memory stops the program.
 func (t *Task) FetchAdd(off int, n uint64) uint64 {
-	return atomic.AddUint64(t.word("FetchAdd", off), n)
+	return atomic.AddUint64(t.word("FetchAdd", off), n) - n
 }
 
 // CompareAndSwap stores new in the word that FetchAdd would add to if it holds

@@ -185,7 +185,7 @@ func TestSharedWords(t *testing.T) {
 		return Process
 	}})
 	deliverAll(t, m, message(1, 0, 1, "", 1))
-	if got[0] != "5 4 true false 40" {
+	if got[0] != "0 5 true false 40" {
 		t.Errorf("got %s", got[0])
 	}
 }

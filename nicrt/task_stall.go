@@ -53,16 +53,6 @@ func (l *stallList) wait(t *Task, i int) {
 	l.sends = append(l.sends, stalledSend{task: t, in: t.in, slot: i, cmd: t.slots[i]})
 }
 
-// waits reports whether a send of t is queued.
-func (l *stallList) waits(t *Task) bool {
-	for i := range l.sends {
-		if l.sends[i].task == t {
-			return true
-		}
-	}
-	return false
-}
-
 // settle ends s, sent or given up.
 func (l *stallList) settle(s *stalledSend) {
 	if s.slot < 0 {
