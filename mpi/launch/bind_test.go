@@ -133,7 +133,7 @@ func TestEnvironment(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			job, stdout, _ := testJob(2, "env", names...)
-			job.Env = append(slices.Clip(test.env), roleVariable+"=env")
+			job.Env = append(slices.Clip(test.env), roleVariable+"=env", quickExit)
 			if code, err := run(t, job); code != 0 {
 				t.Fatalf("code %d, %v", code, err)
 			}

@@ -18,7 +18,7 @@ import (
 func startLauncher(t *testing.T, temp string, acts ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], append([]string{temp}, acts...)...)
-	cmd.Env = append(os.Environ(), roleVariable+"=launcher")
+	cmd.Env = append(os.Environ(), roleVariable+"=launcher", quickExit)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

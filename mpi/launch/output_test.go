@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -135,6 +137,11 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
+// endless is a source that is never late.
+type endless struct{ io.Reader }
+
+func (endless) SetReadDeadline(time.Time) error { return nil }
+
 // A stream agrees with splitting the whole text, whatever the size of the
 // pieces in which it arrives.
 func TestStream(t *testing.T) {
@@ -148,7 +155,7 @@ func TestStream(t *testing.T) {
 		var got bytes.Buffer
 		var last tail
 		s := stream{out: new(output), to: &got, tail: &last, tag: []byte(tag), close: closing}
-		s.copy(reader(strings.NewReader(text)))
+		s.copy(endless{reader(strings.NewReader(text))})
 
 		var want strings.Builder
 		var wantTail []string
@@ -175,13 +182,63 @@ func TestStreamEndlessLine(t *testing.T) {
 	var last tail
 	s := stream{out: new(output), to: &got, tail: &last, tag: []byte("[7] ")}
 	text := strings.Repeat("x", 3*longLine) + "\ny\n"
-	s.copy(strings.NewReader(text))
+	s.copy(endless{strings.NewReader(text)})
 	if want := "[7] " + strings.Replace(text, "\ny", "\n[7] y", 1); got.String() != want {
 		t.Errorf("%d bytes, want %d", got.Len(), len(want))
 	}
 	for _, line := range last.get() {
 		if len(line) > tailWidth+len("…") {
 			t.Errorf("the tail has a line of %d bytes", len(line))
+		}
+	}
+}
+
+// On a terminal the begin of a line is shown while the rest is awaited, and
+// the lines of others do not join it.
+func TestStreamPrompt(t *testing.T) {
+	var out output
+	var last tail
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got := newWatch("number? ", 1)
+	asking := &stream{out: &out, to: got, tail: &last, tag: []byte("[0] "), close: true, live: true}
+	other := &stream{out: &out, to: got, tail: new(tail), tag: []byte("[1] "), close: true}
+	ended := make(chan struct{})
+	go func() { asking.copy(r); close(ended) }()
+	fmt.Fprint(w, "hello\nnumber? ")
+	select {
+	case <-got.seen:
+	case <-time.After(patience):
+		t.Fatal("the prompt is not shown")
+	}
+	other.copy(endless{strings.NewReader("noise\n")})
+	fmt.Fprint(w, "seven\nbye")
+	w.Close()
+	<-ended
+	const want = "[0] hello\n[0] number? \n[1] noise\n[0] seven\n[0] bye\n"
+	if got.String() != want {
+		t.Errorf("%q, want %q", got.String(), want)
+	}
+}
+
+func TestIsTerminal(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for name, w := range map[string]io.Writer{"nothing": nil, "a buffer": new(bytes.Buffer), "the null device": null} {
+		if isTerminal(w) {
+			t.Errorf("%s is a terminal", name)
+		}
+	}
+	if pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err == nil {
+		defer pty.Close()
+		if !isTerminal(pty) {
+			t.Error("a pseudo-terminal is none")
 		}
 	}
 }

@@ -174,17 +174,8 @@ func (s *supervisor) attend(i int) {
 		defer close(served)
 		s.server.Serve(i, r.conn) // a rank that breaks the protocol is hung up on, and fails by itself
 	}()
-	var tag []byte
-	if s.job.TagOutput {
-		tag = fmt.Appendf(nil, "[%d] ", i)
-	}
-	several := s.job.N > 1 || s.job.TagOutput
-	s.copies.Go(func() {
-		(&stream{out: &s.out, to: s.job.Stdout, tail: &r.tail, tag: tag, close: several}).copy(r.stdout)
-	})
-	s.copies.Go(func() {
-		(&stream{out: &s.out, to: s.job.Stderr, tail: &r.tail, tag: tag, close: several}).copy(r.stderr)
-	})
+	s.copies.Go(func() { s.stream(i, s.job.Stdout).copy(r.stdout) })
+	s.copies.Go(func() { s.stream(i, s.job.Stderr).copy(r.stderr) })
 	if r.stdin != nil {
 		go func() {
 			io.Copy(r.stdin, s.job.Stdin)
@@ -197,6 +188,16 @@ func (s *supervisor) attend(i int) {
 		<-served // what the rank said last comes before its end
 		s.exits <- exit{i, r.status()}
 	}()
+}
+
+// stream returns the stream by which a rank prints to w.
+func (s *supervisor) stream(i int, w io.Writer) *stream {
+	st := &stream{out: &s.out, to: w, tail: &s.ranks[i].tail, live: isTerminal(w)}
+	st.close = s.job.N > 1 || s.job.TagOutput
+	if s.job.TagOutput {
+		st.tag = fmt.Appendf(nil, "[%d] ", i)
+	}
+	return st
 }
 
 // status returns how the process of a rank has ended. If the kernel did not
