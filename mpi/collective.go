@@ -241,16 +241,10 @@ func (c *Comm) giveUp(done *nicrt.Completion, err error) {
 	p.nic.WaitRun(context.Background(), done)
 }
 
-// collectiveErr explains why a run failed. If another rank gave up, the loss
-// of a process is the likely cause and news of it on its way.
+// collectiveErr explains why a run failed.
 func (c *Comm) collectiveErr(op string, key planKey, err error) error {
-	if errors.Is(err, nicrt.ErrAborted) {
-		ctx, cancel := context.WithTimeout(context.Background(), lossNotice)
-		c.p.nic.Context().Wait(ctx, func() bool { return c.broken.Load() != nil })
-		cancel()
-	}
-	if why := c.broken.Load(); why != nil {
-		return c.brokenErr(op, *why)
+	if why := c.brokenBy(err); why != nil {
+		return c.brokenErr(op, why)
 	}
 	c.breakOff(err)
 	e := c.errorf(op, err, "")

@@ -3,6 +3,7 @@ package mpi
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -96,6 +97,22 @@ func (c *Comm) check(op string) error {
 	}
 	if why := c.broken.Load(); why != nil {
 		return c.brokenErr(op, *why)
+	}
+	return nil
+}
+
+// brokenBy tells why the communicator has failed, or nil. If err is of a kind that the loss
+// of a process brings, the news of that may be on its way, and is waited for.
+func (c *Comm) brokenBy(err error) error {
+	var peer *nicrt.PeerError
+	if c.broken.Load() == nil && (errors.Is(err, nicrt.ErrAborted) || errors.As(err, &peer)) {
+		ctx, cancel := context.WithTimeout(context.Background(), lossNotice)
+		defer cancel()
+		// If it does not come there is no more to tell.
+		_ = c.p.nic.Context().Wait(ctx, func() bool { return c.broken.Load() != nil })
+	}
+	if why := c.broken.Load(); why != nil {
+		return *why
 	}
 	return nil
 }

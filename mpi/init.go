@@ -68,6 +68,7 @@ func join() (*job, error) {
 	if j.proc, err = newProc(port, rank, size, waitPolicy(size)); err != nil {
 		return nil, err
 	}
+	j.proc.launcherTells = launched && os.Getenv("OUTBOARD_JOB") != ""
 	if err := j.meet(); err != nil {
 		return nil, errors.Join(err, j.proc.nic.Close())
 	}
@@ -167,9 +168,20 @@ func (j *job) watch() {
 		select {
 		case <-j.stop:
 		default:
-			j.proc.abort(fmt.Errorf("%w: %w", ErrAborted, j.client.Err()))
+			j.abandoned(j.client.Err())
 		}
 	}
+}
+
+// abandoned hears why the launcher has ended the job.
+func (j *job) abandoned(why error) {
+	p := j.proc
+	var abort *pmi.AbortError
+	if errors.As(why, &abort) && abort.Rank >= 0 && abort.Rank < p.size && abort.Rank != p.rank {
+		p.lose(abort.Rank, why)
+		return
+	}
+	p.abort(fmt.Errorf("%w: %w", ErrAborted, why))
 }
 
 // Finalize leaves the job (MPI 4.1, 11.2.2). It returns when all ranks have called it. Every request must have been waited for and every message

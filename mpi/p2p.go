@@ -94,9 +94,9 @@ func (c *Comm) peerErr(op string, cause error, peer, tag, count int) error {
 	if errors.Is(cause, unit.ErrTruncate) {
 		e.Err = ErrTruncate
 	}
-	if why := c.broken.Load(); why != nil {
-		e.Err = *why
-		if pf, ok := (*why).(*procFailed); ok {
+	if why := c.brokenBy(cause); why != nil {
+		e.Err = why
+		if pf, ok := why.(*procFailed); ok {
 			e.Peer = pf.rank
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"outboard/nicrt"
 	"outboard/tagmatch/unit"
@@ -29,6 +30,8 @@ type proc struct {
 	nextID   uint32 // no communicator that this rank belongs to has this id or a larger one
 	lost     map[int]error
 	ended    bool
+
+	launcherTells bool // the launcher says which rank failed first; set before the first message
 }
 
 // newProc opens a NIC on a port and makes the world on it.
@@ -57,16 +60,39 @@ func (p *proc) makeWorld() (err error) {
 	return err
 }
 
-// peerDown hears from the NIC that a process is gone: every communicator that it belongs to fails.
+// peerDown hears from the NIC that a process is gone. Ranks that fail because
+// another has failed go too, and this one may hear of them first: where the launcher says who was first,
+// its word is waited for.
 func (p *proc) peerDown(peer int, why error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ended || p.lost[peer] != nil {
-		return
-	}
 	var pe *nicrt.PeerError
 	if errors.As(why, &pe) {
 		why = pe.Err
+	}
+	if !p.launcherTells {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.mourn(peer, why)
+		return
+	}
+	time.AfterFunc(launcherNotice, func() { p.lose(peer, why) })
+}
+
+// launcherNotice is how long the launcher may take to say which rank failed first.
+const launcherNotice = 300 * time.Millisecond
+
+// lose records the loss of a rank.
+func (p *proc) lose(peer int, why error) {
+	p.nic.Lock()
+	defer p.nic.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mourn(peer, why)
+}
+
+// mourn fails every communicator that a lost rank belongs to. The caller holds the NIC's lock and p.mu.
+func (p *proc) mourn(peer int, why error) {
+	if p.ended || p.lost[peer] != nil {
+		return
 	}
 	p.lost[peer] = why
 	for _, c := range p.comms {
