@@ -2,8 +2,9 @@ package nicrt
 
 import "sync/atomic"
 
-// Completion is where a run reports its end. It belongs to the host, which
-// polls it from any goroutine; the NIC writes it once for each run. The zero
+// Completion is where a run of a schedule, or the wait for a counter, reports
+// its end. It belongs to the host, which polls it from any goroutine; the NIC
+// writes it once for each run. The zero
 // value is ready for use, and one that is done may be used again.
 type Completion struct {
 	// Notify, if not nil, is called once when the run has ended, on the thread
@@ -25,6 +26,13 @@ func (c *Completion) Err() error {
 		return nil
 	}
 	return c.err
+}
+
+// begin takes the completion for a run or a wait.
+func (c *Completion) begin() {
+	c.err = nil
+	c.pending = true
+	c.done.Store(0)
 }
 
 // finish ends the run.

@@ -79,9 +79,7 @@ func (g *group) start(c *Compiled, in, out []byte, kernel func(dst, src []byte),
 			return runRef{}, g.refusal(c, "scratch memory", err)
 		}
 	}
-	done.err = nil
-	done.pending = true
-	done.done.Store(0)
+	done.begin()
 	r := g.e.newRun(c)
 	r.g, r.kernel, r.done = g, kernel, done
 	r.mem[Input], r.mem[Output], r.mem[Scratch] = in, out, scratch
