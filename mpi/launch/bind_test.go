@@ -122,12 +122,13 @@ func TestBinding(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	outer := []string{"HOME=/x", "PMI_PORT=h:1", "PMI_ID=4", "PMI_RANK=7", "OUTBOARD_JOB=outer", "HYDI_CONTROL_FD=9"}
-	names := []string{"PMI_RANK", "PMI_SIZE", "PMI_FD", "PMI_PORT", "PMI_ID", "HYDI_CONTROL_FD", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "GOMAXPROCS", "HOME"}
+	names := []string{"PMI_RANK", "PMI_SIZE", "PMI_FD", "PMI_PORT", "PMI_ID", "HYDI_CONTROL_FD", "MPI_LOCALRANKID", "MPI_LOCALNRANKS", "GOMAXPROCS", "OUTBOARD_CPUS", "HOME"}
+	cpus := len(allowedCPUs(os.DirFS("/sys")))
 	tests := []struct {
 		name, gomaxprocs string
 		env              []string
 	}{
-		{"ours", fmt.Sprint(procs(2, len(allowedCPUs(os.DirFS("/sys"))))), outer},
+		{"ours", fmt.Sprint(procs(2, cpus)), outer},
 		{"the user's", "5", append(slices.Clip(outer), "GOMAXPROCS=5")},
 	}
 	for _, test := range tests {
@@ -141,7 +142,7 @@ func TestEnvironment(t *testing.T) {
 			for rank := range 2 {
 				values := map[string]any{
 					"PMI_RANK": rank, "PMI_SIZE": 2, "PMI_FD": 3, "MPI_LOCALRANKID": rank, "MPI_LOCALNRANKS": 2,
-					"GOMAXPROCS": test.gomaxprocs, "HOME": "/x",
+					"GOMAXPROCS": test.gomaxprocs, "OUTBOARD_CPUS": cpus, "HOME": "/x",
 				}
 				for _, name := range names {
 					value, ok := values[name]

@@ -9,8 +9,10 @@
 // Each rank is a process with PMI_RANK, PMI_SIZE and PMI_FD in its
 // environment, the last being a stream to a PMI-1 server in the caller, so any
 // program that speaks PMI-1 can be run, MPICH's too. MPI_LOCALRANKID and
-// MPI_LOCALNRANKS are as Hydra sets them, and OUTBOARD_JOB is a random name,
-// the same for all ranks of a job and different between jobs.
+// MPI_LOCALNRANKS are as Hydra sets them. OUTBOARD_JOB is a random name, the
+// same for all ranks of a job and different between jobs; OUTBOARD_CPUS is the
+// number of CPUs that all ranks together may use, and GOMAXPROCS is set unless
+// the user has set it.
 //
 // # How a job ends
 //

@@ -9,11 +9,15 @@ import (
 // jobVariable names a job in the environment of its processes.
 const jobVariable = "OUTBOARD_JOB"
 
+// cpusVariable tells a rank how many CPUs the job has for all its ranks; the
+// rank itself may be bound to fewer.
+const cpusVariable = "OUTBOARD_CPUS"
+
 // foreign are variables of another launcher, or of an outer job, that would
 // contradict ours.
 var foreign = []string{
 	"PMI_RANK", "PMI_SIZE", "PMI_FD", "PMI_PORT", "PMI_ID", "PMI_JOBID", "PMI_SPAWNED",
-	"MPI_LOCALRANKID", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD", jobVariable,
+	"MPI_LOCALRANKID", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD", jobVariable, cpusVariable,
 }
 
 // environment returns what all ranks of a job have in common. A GOMAXPROCS of
@@ -28,6 +32,7 @@ func environment(base []string, n, cpus int, id string) []string {
 	}
 	return append(env,
 		jobVariable+"="+id,
+		fmt.Sprint(cpusVariable, "=", cpus),
 		fmt.Sprint("PMI_SIZE=", n),
 		fmt.Sprint("MPI_LOCALNRANKS=", n),
 		fmt.Sprint("PMI_FD=", pmiFD),

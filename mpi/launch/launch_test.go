@@ -80,6 +80,7 @@ func TestFailures(t *testing.T) {
 		{"code after finalize", []string{"2=finalize:3"}, RankError{Rank: 2, Failure: Exited, Code: 3}},
 		{"never in the job", []string{"0=hang", "1=hang", "2=exit:0", "3=hang"}, RankError{Rank: 2, Failure: Stranded, Code: 1}},
 		{"finalized early", []string{"0=hang", "1=hang", "2=finalize:0", "3=hang"}, RankError{Rank: 2, Failure: Stranded, Code: 1}},
+		{"no PMI but babble", []string{"0=hang", "1=hang", "2=babble", "3=hang"}, RankError{Rank: 2, Failure: Stranded, Code: 1}},
 		{"killed while others are in a barrier", []string{"0=hang", "1=hang", "2=kill:9", "3=hang"},
 			RankError{Rank: 2, Failure: Killed, Code: 137, Signal: unix.SIGKILL}},
 		{"survivors are stubborn", []string{"0=stubborn", "1=stubborn", "2=exit:1", "3=stubborn"}, RankError{Rank: 2, Failure: Exited, Code: 1}},

@@ -157,6 +157,8 @@ func act(deed string) int {
 		signal.Ignore(unix.SIGTERM, unix.SIGINT)
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "babble": // what is no PMI, and stay
+		unix.Write(pmiFD, []byte("hello\n"))
 	case "counting": // says which signals it gets, until SIGUSR2
 		return count()
 	case "child", "daemon": // leaves a process running, in its group or in a session of its own
@@ -231,9 +233,6 @@ func actPMI(verb string, n int) int {
 		if err = c.Finalize(ctx); err == nil {
 			return n
 		}
-	case "babble":
-		fmt.Fprintln(os.NewFile(pmiFD, ""), "hello") // the client has closed it, or this breaks the protocol
-		return 0
 	}
 	fmt.Println(verb, err)
 	return 96
