@@ -99,7 +99,7 @@ func (u *counterUnit) stall(op *armedOp) {
 		b = u.buffers[n-1]
 		u.buffers = u.buffers[:n-1]
 	}
-	u.stalled = append(u.stalled, stalledSend{op, append(b[:0], op.Payload...)})
+	u.stalled = append(u.stalled, triggeredSend{op, append(b[:0], op.Payload...)})
 }
 
 // retry sends what the wire refused, in order for each peer.

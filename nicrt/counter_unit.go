@@ -42,7 +42,7 @@ type counterUnit struct {
 	unused  *armedOp   // op objects to use again
 	queue   []*armedOp // released, from head on
 	head    int
-	stalled []stalledSend
+	stalled []triggeredSend
 	blocked []int    // peers that have refused in this round of retries
 	buffers [][]byte // for payloads of stalled sends
 	running bool
@@ -68,9 +68,9 @@ type armedOp struct {
 	refs int      // entries of queue and stalled, and 1 while armed
 }
 
-// stalledSend is a released send that waits for room on the wire, with the
+// triggeredSend is a released send that waits for room on the wire, with the
 // payload of that moment.
-type stalledSend struct {
+type triggeredSend struct {
 	op      *armedOp
 	payload []byte
 }
