@@ -57,23 +57,22 @@ func distribute(world *mpi.Comm, m *mm.Matrix) (*Matrix, error) {
 	return NewMatrix(world, part, rows)
 }
 
-// solve solves m·x = b on n ranks and returns the whole of x.
-func solve(t tester, n int, m *mm.Matrix, b []float64, o Options) ([]float64, Result) {
+// solve solves m·x = b on n ranks and returns the whole of x; how it went is rank 0's account.
+func solve(t tester, n int, m *mm.Matrix, b []float64, o Options) (x []float64, result Result, err error) {
 	t.Helper()
-	x := make([]float64, m.N()) // each rank writes its own part
-	var result Result
+	x = make([]float64, m.N()) // each rank writes its own part
 	run(t, n, func(world *mpi.Comm) error {
-		a, err := distribute(world, m)
-		if err != nil {
-			return err
+		a, failed := distribute(world, m)
+		if failed != nil {
+			return failed
 		}
-		r, err := Solve(context.Background(), a, b[a.first:a.end], x[a.first:a.end], o)
+		r, e := Solve(context.Background(), a, b[a.first:a.end], x[a.first:a.end], o)
 		if world.Rank() == 0 {
-			result = r
+			result, err = r, e
 		}
-		return err
+		return nil
 	})
-	return x, result
+	return x, result, err
 }
 
 // manufacture returns a solution without a pattern and the right-hand side that belongs to it.

@@ -63,7 +63,10 @@ func TestSolve(t *testing.T) {
 			if err := cholesky.SolveVecTo(&want, mat.NewVecDense(len(b), b)); err != nil {
 				t.Fatal(err)
 			}
-			one, result := solve(t, 1, m, b, test.options)
+			one, result, err := solve(t, 1, m, b, test.options)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if d := distance(one, want.RawVector().Data); !(d <= test.accuracy) {
 				t.Errorf("differs from Cholesky by %g, want at most %g", d, test.accuracy)
 			}
@@ -71,9 +74,10 @@ func TestSolve(t *testing.T) {
 				t.Errorf("residual is %g, want at most %g", result.Residual, test.options.Tolerance)
 			}
 			for _, ranks := range sizes[1:] {
-				x, r := solve(t, ranks, m, b, test.options)
-				if !slices.Equal(x, one) || r != result {
-					t.Errorf("%d ranks: solution differs by %g, %+v, want the bits of one rank, %+v", ranks, distance(x, one), r, result)
+				x, r, err := solve(t, ranks, m, b, test.options)
+				if !slices.Equal(x, one) || r != result || err != nil {
+					t.Errorf("%d ranks: solution differs by %g, %+v, %v, want the bits of one rank, %+v",
+						ranks, distance(x, one), r, err, result)
 				}
 			}
 		})
@@ -88,16 +92,22 @@ func TestSolveStiffness(t *testing.T) {
 	}
 	exact, b := manufacture(m)
 	options := Options{Jacobi: true, Tolerance: 1e-10, MaxIterations: 5000}
-	one, result := solve(t, 1, m, b, options)
-	if !(result.Residual <= options.Tolerance) {
-		t.Errorf("residual is %g, want at most %g", result.Residual, options.Tolerance)
+	x, result, err := solve(t, 1, m, b, options)
+	if err != nil || !(result.Residual <= options.Tolerance) {
+		t.Errorf("residual is %g, %v, want at most %g", result.Residual, err, options.Tolerance)
 	}
-	if d := distance(one, exact); !(d <= 1e-4) {
+	if d := distance(x, exact); !(d <= 1e-4) {
 		t.Errorf("error is %g, want at most 1e-4", d)
 	}
-	x, r := solve(t, 2, m, b, options)
-	if !slices.Equal(x, one) || r != result {
-		t.Errorf("2 ranks: solution differs by %g, %+v, want the bits of one rank, %+v", distance(x, one), r, result)
+
+	options.MaxIterations = 50
+	one, result, _ := solve(t, 1, m, b, options)
+	for _, ranks := range sizes[1:] {
+		x, r, err := solve(t, ranks, m, b, options)
+		if !slices.Equal(x, one) || r != result || !errors.Is(err, ErrMaxIterations) {
+			t.Errorf("%d ranks: solution differs by %g, %+v, %v, want the bits of one rank, %+v, and ErrMaxIterations",
+				ranks, distance(x, one), r, err, result)
+		}
 	}
 }
 
@@ -115,9 +125,9 @@ func TestSolveIterations(t *testing.T) {
 		most   int
 	}{{"plain", false, 3}, {"Jacobi", true, 1}} {
 		t.Run(test.name, func(t *testing.T) {
-			_, r := solve(t, 2, m, b, Options{Jacobi: test.jacobi, Tolerance: 1e-12, MaxIterations: 9})
-			if r.Iterations > test.most {
-				t.Errorf("%d iterations, want at most %d", r.Iterations, test.most)
+			_, r, err := solve(t, 2, m, b, Options{Jacobi: test.jacobi, Tolerance: 1e-12, MaxIterations: 9})
+			if r.Iterations > test.most || err != nil {
+				t.Errorf("%d iterations, %v, want at most %d", r.Iterations, err, test.most)
 			}
 		})
 	}
