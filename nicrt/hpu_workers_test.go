@@ -250,6 +250,33 @@ func TestWorkersBudget(t *testing.T) {
 	checkIdle(t, r.machine)
 }
 
+// TestWorkersReturnWaits sees that a message lives until the commands of its
+// handler, which refer to its payload, are carried out.
+func TestWorkersReturnWaits(t *testing.T) {
+	r := newWorkerRig(t, machineConfig{})
+	r.port.room = 0
+	returned := make(chan struct{})
+	in := mustInstall(t, r.machine, 1, Program{Header: func(tk *Task) Verdict {
+		defer close(returned)
+		tk.Send(0, Header{}, tk.Payload())
+		return Process
+	}})
+	r.deliver(message(1, 0, 1, "kept", 1))
+	<-returned
+	r.until("the send", func() bool { return len(r.machine.stalled.sends) == 1 })
+	start := time.Now()
+	r.until("some time", func() bool { return time.Since(start) > 20*time.Millisecond })
+	if in.running != 1 || r.machine.packets.used == 0 {
+		t.Errorf("%d handlers run, %d bytes held, while a send waits", in.running, r.machine.packets.used)
+	}
+	r.port.room = 1
+	r.until("its end", func() bool { return in.running == 0 })
+	if len(r.port.sent) != 1 || r.port.sent[0].payload != "kept" {
+		t.Errorf("sent %v", r.port.sent)
+	}
+	checkIdle(t, r.machine)
+}
+
 // TestWorkersUnpolled leaves a handler waiting for a NIC that nobody polls.
 func TestWorkersUnpolled(t *testing.T) {
 	r := newWorkerRig(t, machineConfig{})

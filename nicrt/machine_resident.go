@@ -46,7 +46,7 @@ func (m *machine) decideResident(f *flow, v Verdict) bool {
 		m.inlineFault()
 		return false
 	}
-	f.steer, t.steer = t.steer, steering{}
+	f.steer = t.steer
 	switch f.verdict = v; v {
 	case Retry:
 		f.in.account.Refused++

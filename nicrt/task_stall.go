@@ -7,11 +7,11 @@ import "slices"
 // NIC's own thread, and will have returned, keep their payload in NIC memory.
 type stallList struct {
 	machine *machine
-	sends   []stalledSend
+	sends   []taskSend
 	blocked []int32 // peers that kick found without room
 }
 
-type stalledSend struct {
+type taskSend struct {
 	task *Task
 	in   *Installed
 	slot int // of a waiting handler, or -1
@@ -44,17 +44,17 @@ func (l *stallList) keep(t *Task, c *command) error {
 	kept := *c
 	kept.data = payload
 	t.stalls++
-	l.sends = append(l.sends, stalledSend{task: t, in: t.in, slot: -1, cmd: kept})
+	l.sends = append(l.sends, taskSend{task: t, in: t.in, slot: -1, cmd: kept})
 	return nil
 }
 
 // wait queues slot i of t, whose handler waits.
 func (l *stallList) wait(t *Task, i int) {
-	l.sends = append(l.sends, stalledSend{task: t, in: t.in, slot: i, cmd: t.slots[i]})
+	l.sends = append(l.sends, taskSend{task: t, in: t.in, slot: i, cmd: t.slots[i]})
 }
 
 // settle ends s, sent or given up.
-func (l *stallList) settle(s *stalledSend) {
+func (l *stallList) settle(s *taskSend) {
 	if s.slot < 0 {
 		l.machine.memory.release(s.cmd.data)
 		s.task.stalls--
@@ -65,12 +65,12 @@ func (l *stallList) settle(s *stalledSend) {
 
 // discard gives up the sends of a program.
 func (l *stallList) discard(in *Installed) {
-	l.filter(func(s *stalledSend) bool { return s.in == in })
+	l.filter(func(s *taskSend) bool { return s.in == in })
 }
 
 // filter settles the sends for which done is true, in order, and keeps the
 // others.
-func (l *stallList) filter(done func(*stalledSend) bool) {
+func (l *stallList) filter(done func(*taskSend) bool) {
 	kept := l.sends[:0]
 	for i := range l.sends {
 		if s := &l.sends[i]; done(s) {
@@ -91,7 +91,7 @@ func (m *machine) kick() int {
 	}
 	l, sent := &m.stalled, 0
 	l.blocked = l.blocked[:0]
-	l.filter(func(s *stalledSend) bool {
+	l.filter(func(s *taskSend) bool {
 		if slices.Contains(l.blocked, s.cmd.peer) {
 			return false
 		}
