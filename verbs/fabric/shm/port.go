@@ -156,12 +156,15 @@ func (p *Port) Close() error {
 	localMu.Lock()
 	delete(locals, p.addr)
 	localMu.Unlock()
-	if !port.Shut(&p.Port) {
+	first, unused := port.Shut(&p.Port)
+	if !first {
 		return nil
 	}
 	p.watch.close()
 	p.heap.close()
-	p.seg.unmapDevice()
+	if unused {
+		p.seg.unmapDevice()
+	}
 	err := p.seg.punch(pageLen, p.seg.total()-pageLen)
 	p.seg.closeFile()
 	p.mu.Lock()

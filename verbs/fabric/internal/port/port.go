@@ -2,6 +2,7 @@ package port
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -178,40 +179,44 @@ func (p *Port) Withdraw(key uint32) error {
 	if p.closed.Load() {
 		return fabric.ErrClosed
 	}
-	return p.withdraw(key)
-}
-
-func (p *Port) withdraw(key uint32) error {
 	if err := p.table.remove(key); err != nil {
 		return err
 	}
-	p.senders(func(_ int, r ring.Ring) { p.released(r, key) })
+	p.unheld(key, math.MaxInt64)
 	p.table.forget(key)
 	return nil
 }
 
-// released waits until the sender of r doesn't hold the key, or has died.
-func (p *Port) released(r ring.Ring, key uint32) {
-	const look = time.Millisecond
-	next := time.Time{}
+// unheld waits until no live peer holds the key, or until the limit has passed, and tells which.
+func (p *Port) unheld(key uint32, limit time.Duration) bool {
+	all := true
+	p.senders(func(_ int, r ring.Ring) { all = p.released(r, key, limit) && all })
+	return all
+}
+
+// released waits until the sender of r doesn't hold the key or has died. Most holds are shorter than
+// a microsecond; a long one is a copy of very much data.
+func (p *Port) released(r ring.Ring, key uint32, limit time.Duration) bool {
+	const spins, yields = 100, 1000
+	var start time.Time
 	for n := 0; r.Holds(key); n++ {
-		if n < 100 {
-			continue
-		}
-		runtime.Gosched()
-		if n%64 != 0 {
-			continue
-		}
-		if now := time.Now(); next.IsZero() {
-			next = now.Add(look)
-		} else if now.After(next) {
+		switch {
+		case n < spins:
+		case n < yields:
+			runtime.Gosched()
+		case n == yields:
+			start = time.Now()
+		default:
 			if pid, _ := r.Sender(); p.be.Gone(pid, r.Origin()) {
-				return
+				return true
 			}
-			next = time.Now().Add(look)
-			time.Sleep(look / 10)
+			if time.Since(start) > limit {
+				return false
+			}
+			time.Sleep(100 * time.Microsecond)
 		}
 	}
+	return true
 }
 
 // senders calls f for each ring that ever had a sender.
@@ -225,13 +230,17 @@ func (p *Port) senders(f func(ep int, r ring.Ring)) {
 	}
 }
 
-// Shut takes the port off the wire: it withdraws all regions and tells the peers. It returns false
-// if the port was shut before. It may run beside any other call.
-func Shut(p *Port) bool {
+// holdLimit is how long Shut waits for a peer that holds a region.
+const holdLimit = time.Second
+
+// Shut takes the port off the wire: it withdraws all regions and tells the peers. First is false
+// if the port was shut before. Unused tells that no peer holds a region any more: it is false if
+// one that is alive has held one for a second. Shut may run beside any other call.
+func Shut(p *Port) (first, unused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed.Swap(true) {
-		return false
+		return false, false
 	}
 	for _, c := range p.conns {
 		if c != nil {
@@ -239,7 +248,7 @@ func Shut(p *Port) bool {
 		}
 	}
 	p.ctl.closed.Store(1)
-	p.table.keys(func(key uint32) { _ = p.withdraw(key) })
+	unused = p.withdrawAll(holdLimit)
 	p.senders(func(ep int, r ring.Ring) {
 		if _, claimed := r.Sender(); claimed {
 			p.tell(p.conns[ep], r)
@@ -248,7 +257,27 @@ func Shut(p *Port) bool {
 	p.ctl.Armed.Store(0)
 	p.ctl.work.Or(attention)
 	p.be.Wake()
-	return true
+	return true, unused
+}
+
+// withdrawAll takes all keys out at once, then waits for those who hold one.
+func (p *Port) withdrawAll(limit time.Duration) (unused bool) {
+	var keys []uint32
+	p.table.keys(func(key uint32) {
+		if p.table.remove(key) == nil {
+			keys = append(keys, key)
+		}
+	})
+	unused = true
+	end := time.Now().Add(limit)
+	for _, key := range keys {
+		if p.unheld(key, time.Until(end)) {
+			p.table.forget(key)
+		} else {
+			unused = false
+		}
+	}
+	return unused
 }
 
 // tell makes the port that sends on r look at its Conns: through the Conn of the same endpoint if
