@@ -1,15 +1,5 @@
 package collectives
 
-import "outboard/nicrt"
-
-// contribution gives the member's own block where the caller put it.
-func (p *program) contribution() nicrt.Span {
-	if p.InPlace {
-		return p.block(p.Self)
-	}
-	return in(0, p.bytes())
-}
-
 // allgatherDoubling is recursive doubling: in step k members whose numbers
 // differ in bit k exchange the blocks of their groups of 2^k members. It needs n
 // to be a power of two.
@@ -18,7 +8,7 @@ func (p *program) contribution() nicrt.Span {
 // (n-1)b bytes. No scratch.
 func allgatherDoubling(p *program) {
 	b := p.bytes()
-	mine := p.contribution()
+	mine := p.own()
 	for d := 1; d < p.N; d <<= 1 {
 		other := p.Self ^ d
 		p.send(other, mine)
@@ -37,7 +27,7 @@ func allgatherDoubling(p *program) {
 // Steps: n-1, in which a member sends one block. No scratch.
 func allgatherRing(p *program) {
 	left, right := (p.Self-1+p.N)%p.N, (p.Self+1)%p.N
-	mine := p.contribution()
+	mine := p.own()
 	for s := range p.N - 1 {
 		got := (p.Self - s - 1 + p.N) % p.N
 		p.send(right, mine)
@@ -59,7 +49,7 @@ func allgatherRing(p *program) {
 func allgatherBruck(p *program) {
 	b := p.bytes()
 	blocks := p.scratch(p.N * b)
-	mine := p.contribution()
+	mine := p.own()
 	for d := 1; d < p.N; d <<= 1 {
 		n := min(d, p.N-d)
 		if d > 1 {

@@ -47,9 +47,7 @@ func (p *program) up(t tree, v int, have nicrt.Span) {
 
 // keepOwn puts the member's own block into its place in the output.
 func (p *program) keepOwn() {
-	if !p.InPlace {
-		p.copy(p.block(p.Self), in(0, p.bytes()))
-	}
+	p.copy(p.block(p.Self), p.own())
 }
 
 // subtree gives the blocks of a child's subtree among those of the node above.

@@ -80,12 +80,16 @@ func part(sp nicrt.Span, off, n int) nicrt.Span {
 // block gives block i of the output.
 func (p *program) block(i int) nicrt.Span { return out(i*p.bytes(), p.bytes()) }
 
-// own gives the member's contribution to a reduction, where the caller put it.
+// own gives the buffer or block that the member contributes, where the caller
+// put it.
 func (p *program) own() nicrt.Span {
-	if p.InPlace {
-		return out(0, p.bytes())
+	switch {
+	case !p.InPlace:
+		return in(0, p.bytes())
+	case p.Kind.blocked():
+		return p.block(p.Self)
 	}
-	return in(0, p.bytes())
+	return p.block(0)
 }
 
 // send sends a span to a member.
