@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"sync/atomic"
 	"time"
 
 	"outboard/verbs/fabric"
@@ -22,6 +23,16 @@ func (e Engine) Lock()         { e.c.mu.Lock() }
 func (e Engine) TryLock() bool { return e.c.mu.TryLock() }
 func (e Engine) Unlock()       { e.c.unlock() }
 func (e Engine) Poll() int     { return e.c.poll() }
+
+// Spin polls until f is not zero, for as long as a waiter would before it yields,
+// but not so long that other goroutines would miss the NIC.
+func (e Engine) Spin(f *atomic.Uint32) {
+	for i := min(e.c.wait.Spin, maxSpin); i > 0 && f.Load() == 0; i-- {
+		e.c.poll()
+	}
+}
+
+const maxSpin = 64 // polls, about a microsecond
 
 // Attach sets what runs at the end of a poll in which packets arrived or after
 // Again, and what is told when a peer sends to an endpoint that no queue pair has

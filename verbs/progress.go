@@ -91,7 +91,7 @@ func (c *Context) runProgress() {
 func (c *Context) standIn() uint64 {
 	t := &c.thread
 	for {
-		c.port.Arm()
+		ticket := c.port.Arm()
 		c.mu.Lock()
 		t.armed.Store(false) // this poll is not the host's
 		n := c.poll()
@@ -105,7 +105,7 @@ func (c *Context) standIn() uint64 {
 			return visits
 		}
 		if idle {
-			c.port.Sleep(nap)
+			c.port.Sleep(ticket, nap)
 		} else {
 			runtime.Gosched()
 		}

@@ -119,7 +119,7 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 	if ctx != nil && ctx.Done() != nil {
 		defer context.AfterFunc(ctx, c.port.Ring)()
 	}
-	c.port.Arm()
+	ticket := c.port.Arm()
 	c.mu.Lock()
 	if c.lookLocked(f, done) {
 		return true
@@ -128,7 +128,7 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 	nap := c.nap()
 	c.mu.Unlock()
 	if ctx == nil || ctx.Err() == nil {
-		c.port.Sleep(nap)
+		c.port.Sleep(ticket, nap)
 	}
 	return false
 }

@@ -78,7 +78,7 @@ type Grant struct {
 // A Port is a passive thing: it starts no goroutine that calls back, and
 // everything it has to say comes out of Poll. Open, Poll, Publish, Withdraw and
 // all methods of the port's Conns must be called by one goroutine at a time:
-// the NIC that owns the port serialises them. Addr, Attr, Ring, Arm, Disarm,
+// the NIC that owns the port serialises them. Addr, Attr, Ring, Arm,
 // Sleep, AllocMem, FreeMem and Close may be called by any goroutine at any time.
 type Port interface {
 	// Addr is the text a peer needs for Conn.Connect: printable ASCII without
@@ -113,13 +113,12 @@ type Port interface {
 	FreeMem(b []byte) error
 
 	// Arm asks peers to ring when they send to this port. The caller then polls
-	// once more, for what arrived before, and calls Sleep, which
-	// returns when the port was rung or was no longer armed, or when d has passed (d <= 0: no
-	// limit). A ring wakes all sleepers and disarms. Disarm tells peers that
-	// somebody polls again. Ring wakes the sleepers of this port.
-	Arm()
-	Disarm()
-	Sleep(d time.Duration)
+	// once more, for what arrived before, and calls Sleep, which returns
+	// when the port has been rung since the ticket was given, or when d has passed (d
+	// <= 0: no limit). Several goroutines may do so at the same time: a ring
+	// wakes all. A rung port is not armed any more. Ring rings this port.
+	Arm() Ticket
+	Sleep(t Ticket, d time.Duration)
 	Ring()
 
 	// Close takes the port off the wire: its peers' Conns go down with
@@ -127,6 +126,9 @@ type Port interface {
 	// goroutines end. AllocMem memory must not be touched afterwards.
 	Close() error
 }
+
+// A Ticket stands for the rings that a port had had when it was armed.
+type Ticket uint32
 
 // Any lets Port.Open choose the endpoint.
 const Any = -1

@@ -156,17 +156,14 @@ type agent struct {
 func (a *agent) do(c command) (r result) {
 	switch c.Do { // these may be called at any time
 	case "arm":
-		a.port.Arm()
-		return r
-	case "disarm":
-		a.port.Disarm()
+		r.X = uint64(a.port.Arm())
 		return r
 	case "ring":
 		a.port.Ring()
 		return r
 	case "sleep":
 		start := time.Now()
-		a.port.Sleep(c.For)
+		a.port.Sleep(fabric.Ticket(c.X), c.For)
 		r.X = uint64(time.Since(start))
 		return r
 	case "closeport":
@@ -206,6 +203,8 @@ func (a *agent) doLocked(c command, r *result) (err error) {
 		}
 	case "flood":
 		err = a.flood(conn, c)
+	case "echo":
+		echo(a.port, conn, flow{c.N, int(c.X), int(c.Y)})
 	case "bounce":
 		err = a.bounce(conn, c.N, c.X == 1)
 	case "poll":
@@ -303,11 +302,11 @@ func (a *agent) flood(conn fabric.Conn, c command) error {
 				runtime.Gosched()
 				continue
 			}
-			a.port.Arm()
+			ticket := a.port.Arm()
 			if conn.Send(&p.Header, b[:p.Cut], b[p.Cut:]) {
 				break
 			}
-			a.port.Sleep(c.For)
+			a.port.Sleep(ticket, c.For)
 		}
 	}
 	return nil
@@ -321,13 +320,12 @@ func (a *agent) bounce(conn fabric.Conn, rounds int, serve bool) error {
 			return errors.New("no room")
 		}
 		for a.port.Poll(a, 1) == 0 {
-			a.port.Arm()
+			ticket := a.port.Arm()
 			if a.port.Poll(a, 1) > 0 {
 				break
 			}
-			a.port.Sleep(0)
+			a.port.Sleep(ticket, 0)
 		}
-		a.port.Disarm()
 		if !serve && !conn.Send(&fabric.Header{}, nil, nil) {
 			return errors.New("no room")
 		}

@@ -5,50 +5,46 @@ import (
 	"time"
 )
 
-// slept runs Sleep and returns how long it took.
-func (n *node) slept(d time.Duration) time.Duration {
+// arm runs Arm and returns its ticket, slept runs Sleep and returns how long it took.
+func (n *node) arm() uint64 {
 	n.t.Helper()
-	return time.Duration(n.must(command{Do: "sleep", For: d}).X)
+	return n.must(command{Do: "arm"}).X
+}
+
+func (n *node) slept(ticket uint64, d time.Duration) time.Duration {
+	n.t.Helper()
+	return time.Duration(n.must(command{Do: "sleep", X: ticket, For: d}).X)
 }
 
 func testSleepTimeout(e *env) {
-	e.b.must(command{Do: "arm"})
-	if d := e.b.slept(20 * time.Millisecond); d < 15*time.Millisecond {
+	if d := e.b.slept(e.b.arm(), 20*time.Millisecond); d < 15*time.Millisecond {
 		e.Fatalf("slept %v of 20 ms", d)
 	}
 }
 
 func testRingBeforeSleep(e *env) {
-	for _, do := range []string{"ring", "disarm"} {
-		e.b.must(command{Do: "arm"})
-		e.b.must(command{Do: do})
-		e.b.slept(0) // would never return
-	}
+	ticket := e.b.arm()
+	e.b.must(command{Do: "ring"})
+	e.b.slept(ticket, 0) // would never return
 	epA, _ := e.join()
-	e.b.must(command{Do: "arm"})
+	ticket = e.b.arm()
 	e.a.sendAll(epA, packet{})
-	e.b.slept(0)
+	e.b.slept(ticket, 0)
 	e.b.receive(2, packet{})
-	e.b.slept(0) // the ring has disarmed
+	e.b.slept(ticket, 0)
+	// The ticket of who was rung is void, although another has armed the port since.
+	e.b.arm()
+	e.b.slept(ticket, 0)
 }
 
 func testRingWakesAll(e *env) {
-	e.b.must(command{Do: "arm"})
 	var wg sync.WaitGroup
 	for range 3 {
-		wg.Go(func() { e.b.slept(0) })
+		ticket := e.b.arm()
+		wg.Go(func() { e.b.slept(ticket, 0) })
 	}
 	time.Sleep(10 * time.Millisecond)
 	e.b.must(command{Do: "ring"})
-	wg.Wait()
-	// Who sleeps through a Disarm is woken by the next ring.
-	epA, _ := e.join()
-	e.b.must(command{Do: "arm"})
-	wg.Go(func() { e.b.slept(0) })
-	time.Sleep(10 * time.Millisecond)
-	e.b.must(command{Do: "disarm"})
-	e.b.must(command{Do: "arm"})
-	e.a.sendAll(epA, packet{})
 	wg.Wait()
 }
 
@@ -93,24 +89,23 @@ func testCreditWakes(e *env) {
 }
 
 func testCloseWakes(e *env) {
-	e.b.must(command{Do: "arm"})
 	var wg sync.WaitGroup
 	for range 2 {
-		wg.Go(func() { e.b.slept(0) })
+		ticket := e.b.arm()
+		wg.Go(func() { e.b.slept(ticket, 0) })
 	}
 	time.Sleep(10 * time.Millisecond)
 	e.b.closePort()
 	wg.Wait()
-	e.b.must(command{Do: "arm"})
-	e.b.slept(0)
+	e.b.slept(e.b.arm(), 0)
 
 	// A peer that sleeps hears of the end.
 	a, b := e.make("a", Options{}), e.make("b", Options{})
 	epA, epB := a.open(anyEP, 1), b.open(anyEP, 2)
 	a.connect(epA, b, epB)
 	b.connect(epB, a, epA)
-	a.must(command{Do: "arm"})
-	wg.Go(func() { a.slept(0) })
+	ticket := a.arm()
+	wg.Go(func() { a.slept(ticket, 0) })
 	time.Sleep(10 * time.Millisecond)
 	b.closePort()
 	wg.Wait()

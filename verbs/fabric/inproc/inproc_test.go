@@ -17,3 +17,5 @@ func open(o fabrictest.Options) (fabric.Port, error) {
 func TestMain(m *testing.M) { fabrictest.Main(m, open) }
 
 func TestFabric(t *testing.T) { fabrictest.Run(t, open) }
+
+func Benchmark(b *testing.B) { fabrictest.Benchmark(b, open) }

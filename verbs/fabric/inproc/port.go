@@ -37,7 +37,7 @@ func (p *Port) Close() error {
 }
 
 // Sleep implements fabric.Port.
-func (p *Port) Sleep(d time.Duration) { p.bell.sleep(&p.ctl.Armed, d) }
+func (p *Port) Sleep(t fabric.Ticket, d time.Duration) { p.bell.sleep(&p.ctl.Bell, uint32(t), d) }
 
 // AllocMem implements fabric.Port.
 func (p *Port) AllocMem(n int) ([]byte, error) {
@@ -120,11 +120,11 @@ type sleeper struct {
 	next  *sleeper
 }
 
-// sleep parks the caller until wake, unless the port is not armed. Whoever disarms and wakes does it
-// in this order, so that a ring between Arm and here is seen.
-func (b *bell) sleep(armed *atomic.Uint32, d time.Duration) {
+// sleep parks the caller until wake, unless the word is no longer value. Whoever changes it and wakes does
+// so in this order, so that a ring between Arm and here is seen.
+func (b *bell) sleep(word *atomic.Uint32, value uint32, d time.Duration) {
 	b.mu.Lock()
-	if armed.Load() == 0 {
+	if word.Load() != value {
 		b.mu.Unlock()
 		return
 	}

@@ -15,14 +15,14 @@ const (
 	futexWake = 1
 )
 
-// sleep blocks while *word is 1, at most for d, or without limit if d <= 0. It is an ordinary
+// sleep blocks while *word is value, at most for d, or without limit if d <= 0. It is an ordinary
 // system call: the scheduler gives the processor to another goroutine meanwhile.
-func sleep(word *atomic.Uint32, d time.Duration) {
+func sleep(word *atomic.Uint32, value uint32, d time.Duration) {
 	var end time.Time
 	if d > 0 {
 		end = time.Now().Add(d)
 	}
-	for word.Load() == 1 {
+	for word.Load() == value {
 		var limit *unix.Timespec
 		if d > 0 {
 			left := time.Until(end)
@@ -32,9 +32,9 @@ func sleep(word *atomic.Uint32, d time.Duration) {
 			ts := unix.NsecToTimespec(int64(left))
 			limit = &ts
 		}
-		// Whatever the kernel returns, a wake-up, a signal or that the word is not 1, the word
+		// Whatever the kernel returns, a wake-up, a signal or that the word is another, the word
 		// tells what to do next.
-		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, 1,
+		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(value),
 			uintptr(unsafe.Pointer(limit)), 0, 0)
 	}
 }

@@ -16,7 +16,7 @@ type backend struct{ p *Port }
 func (b backend) Addr() string          { return b.p.text }
 func (b backend) Pid() uint32           { return b.p.addr.pid }
 func (b backend) Ring(ep int) ring.Ring { return b.p.seg.ring(ep) }
-func (b backend) Wake()                 { wake(&b.p.seg.control().Armed) }
+func (b backend) Wake()                 { wake(&b.p.seg.control().Bell) }
 
 func (b backend) Segment(mem []byte) uint64 {
 	return b.p.heap.offset(b.p.seg.shape.memory, mem)

@@ -36,7 +36,7 @@ func (r *remote) Control() *port.Control { return r.seg.control() }
 func (r *remote) Table() *port.Table     { return r.table }
 func (r *remote) Attr() fabric.Attr      { return r.attr }
 func (r *remote) Ring(ep int) ring.Ring  { return r.seg.ring(ep) }
-func (r *remote) Wake()                  { wake(&r.seg.control().Armed) }
+func (r *remote) Wake()                  { wake(&r.seg.control().Bell) }
 
 // Err implements port.Peer. A port that was closed before its process ended counts as closed.
 func (r *remote) Err() error {

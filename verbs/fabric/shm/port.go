@@ -137,9 +137,9 @@ func (s shape) attr() fabric.Attr {
 func (p *Port) Addr() string { return p.text }
 
 // Sleep implements fabric.Port.
-func (p *Port) Sleep(d time.Duration) {
+func (p *Port) Sleep(t fabric.Ticket, d time.Duration) {
 	if !port.Closed(&p.Port) {
-		sleep(&p.seg.control().Armed, d)
+		sleep(&p.seg.control().Bell, uint32(t), d)
 	}
 	runtime.KeepAlive(p)
 }

@@ -13,7 +13,7 @@ import (
 // to the ring of the peer's.
 type Conn struct {
 	tx     ring.Sender
-	armed  *atomic.Uint32 // of the peer
+	armed  *atomic.Uint32 // the bell of the peer
 	port   *Port
 	rx     ring.Receiver
 	cookie uint32
@@ -78,7 +78,7 @@ func (c *Conn) join(peer Peer, addr string, ep int) error {
 	ctl.claimed[ep/64].Or(1 << (ep % 64))
 	c.tx = ring.NewSender(r)
 	c.peer, c.table, c.addr, c.peerEP = peer, peer.Table(), addr, ep
-	c.armed = &ctl.Armed
+	c.armed = &ctl.Bell
 	c.joined.Store(true)
 	if peer.Err() != nil {
 		p.attend()
@@ -95,7 +95,7 @@ func (c *Conn) Send(h *fabric.Header, a, b []byte) bool {
 	if c.tx.Loud() {
 		c.peer.Control().raise(c.peerEP)
 	}
-	if c.armed.Load() != 0 {
+	if c.armed.Load()&1 != 0 {
 		c.wake()
 	}
 	runtime.KeepAlive(c)

@@ -16,7 +16,7 @@ type Control struct {
 	work atomic.Uint64 // bit w: pending[w] is not empty; bit 63: attention
 	_    [120]byte
 
-	Armed  atomic.Uint32 // 1: the owner is going to sleep and must be woken
+	Bell   atomic.Uint32 // rings so far × 2, plus 1 while the owner asks to be rung
 	closed atomic.Uint32 // 1: the port is off the wire
 	_      [120]byte
 
@@ -31,7 +31,7 @@ type Waker interface{ Wake() }
 
 // bell rings the owner of the Control, whose sleepers w wakes, if it is armed.
 func (c *Control) bell(w Waker) {
-	if c.Armed.Load() != 0 && c.Armed.Swap(0) != 0 {
+	if v := c.Bell.Load(); v&1 != 0 && c.Bell.CompareAndSwap(v, v+1) {
 		w.Wake()
 	}
 }

@@ -36,7 +36,7 @@ func (p *Port) Poll(rx fabric.Receiver, budget int) int {
 		n = p.pollScan(rx, budget)
 	}
 	if n == 0 {
-		if p.idle++; p.idle%idlePolls == 0 || p.lazy && p.ctl.Armed.Load() != 0 {
+		if p.idle++; p.idle%idlePolls == 0 || p.lazy && p.ctl.Bell.Load()&1 != 0 {
 			p.rest()
 		}
 	}

@@ -57,7 +57,7 @@ type Peer interface {
 const ScanLimit = 16
 
 // A Port has the part of fabric.Port that is the same for all fabrics: Attr, Open, Poll,
-// Publish, Withdraw, Arm and Disarm.
+// Publish, Withdraw, Arm and Ring.
 type Port struct {
 	ctl  *Control
 	scan []*Conn // open and not down
@@ -254,9 +254,8 @@ func Shut(p *Port) (first, unused bool) {
 			p.tell(p.conns[ep], r)
 		}
 	})
-	p.ctl.Armed.Store(0)
 	p.ctl.work.Or(attention)
-	p.be.Wake()
+	p.Ring()
 	return true, unused
 }
 
@@ -298,19 +297,16 @@ func Gone(p *Port) { p.ctl.Attend(p.be) }
 func Closed(p *Port) bool { return p.closed.Load() }
 
 // Arm implements fabric.Port.
-func (p *Port) Arm() {
-	p.ctl.Armed.Store(1)
+func (p *Port) Arm() fabric.Ticket {
+	v := p.ctl.Bell.Load()
+	for v&1 == 0 && !p.ctl.Bell.CompareAndSwap(v, v+1) {
+		v = p.ctl.Bell.Load()
+	}
 	if p.closed.Load() {
 		p.Ring()
 	}
+	return fabric.Ticket(v | 1)
 }
-
-// Disarm implements fabric.Port. It leaves those asleep who sleep: they are rung once the port is
-// armed again.
-func (p *Port) Disarm() { p.ctl.Armed.Store(0) }
 
 // Ring implements fabric.Port.
-func (p *Port) Ring() {
-	p.ctl.Armed.Store(0)
-	p.be.Wake()
-}
+func (p *Port) Ring() { p.ctl.bell(p.be) }
