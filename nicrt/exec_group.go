@@ -143,8 +143,11 @@ func (g *group) slide() {
 		n := s.skip
 		s.skip = 0
 		g.base += n
-		for i := uint32(2); i <= n && i <= g.mask+1; i++ {
-			g.purge(&g.ring[(g.base-i+1)&g.mask])
+		if n == 1 {
+			continue
+		}
+		for i := uint32(1); i <= n && i <= g.mask+1; i++ {
+			g.purge(&g.ring[(g.base-i)&g.mask])
 		}
 	}
 }

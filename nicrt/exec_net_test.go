@@ -120,11 +120,14 @@ func (n *testNode) read(peer int, dst []byte, addr uint64, key uint32, token uin
 	return true, n.fetch(peer, dst, addr, key)
 }
 
-var errNoAccess = errors.New("remote access error")
+var (
+	errNoAccess = errors.New("remote access error")
+	errDead     = errors.New("peer does not answer")
+)
 
 func (n *testNode) fetch(peer int, dst []byte, addr uint64, key uint32) error {
 	if n.net.cut[peer] {
-		return errors.New("peer is dead")
+		return errDead
 	}
 	reg, ok := n.net.nodes[peer].exposed[key]
 	if !ok || reg.peer != n.self || addr < reg.addr || addr+uint64(len(dst)) > reg.addr+uint64(len(reg.b)) {
