@@ -127,7 +127,7 @@ type exec struct {
 	cfg    execConfig
 	wire   wire
 	stats  execStats
-	groups []*group // by id; nil where there never was one, &goneGroup where one was closed
+	groups []*group // by id; nil where there is none, goneGroup where a failed one was closed
 	failed []error  // by peer: why it is lost
 	hdr    Header   // of the message being sent; not on the stack because the wire's method is dynamic
 

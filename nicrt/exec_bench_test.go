@@ -56,39 +56,75 @@ func addFloats(dst, src []byte) {
 	}
 }
 
+// benchPair is two members of a group on one thread.
+type benchPair struct {
+	wires   [2]benchWire
+	groups  [2]*group
+	comp    [2]*Compiled
+	done    [2]Completion
+	in, out [2][]byte
+}
+
+func newBenchPair(t tester, bytes int) *benchPair {
+	p := &benchPair{}
+	for i := range 2 {
+		e, err := newExec(execConfig{wire: &p.wires[i], eagerMax: 1024})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.groups[i], err = e.group(0, []int{0, 1}, i); err != nil {
+			t.Fatal(err)
+		}
+		s := pairSchedule(i, bytes, 8)
+		s.Ops[1].Reverse = false
+		if p.comp[i], err = Compile(s); err != nil {
+			t.Fatal(err)
+		}
+		p.in[i], p.out[i] = make([]byte, bytes), make([]byte, bytes)
+	}
+	return p
+}
+
+// allreduce makes both members' call, and delivers the messages.
+func (p *benchPair) allreduce(t tester) {
+	for i := range 2 {
+		if _, err := p.groups[i].start(p.comp[i], p.in[i], p.out[i], addFloats, 1, &p.done[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.wires[1].poll(p.groups[0].e, 1)
+	p.wires[0].poll(p.groups[1].e, 0)
+	if !p.done[0].Done() || !p.done[1].Done() {
+		t.Fatal("not done")
+	}
+}
+
 // BenchmarkPairAllreduce runs an Allreduce of 8 bytes between two members, both
 // on this thread: ns/op covers both ends and the ring between them.
 func BenchmarkPairAllreduce(b *testing.B) {
-	var wires [2]benchWire
-	var groups [2]*group
-	var comp [2]*Compiled
-	for i := range 2 {
-		e, err := newExec(execConfig{wire: &wires[i], eagerMax: 1024})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if groups[i], err = e.group(0, []int{0, 1}, i); err != nil {
-			b.Fatal(err)
-		}
-		if comp[i], err = Compile(pairSchedule(i, 8, 8)); err != nil {
-			b.Fatal(err)
-		}
-		comp[i].ops[1].reverse = false
-	}
-	var done [2]Completion
-	in := [2][]byte{make([]byte, 8), make([]byte, 8)}
-	out := [2][]byte{make([]byte, 8), make([]byte, 8)}
+	p := newBenchPair(b, 8)
 	b.ReportAllocs()
 	for b.Loop() {
-		for i := range 2 {
-			if _, err := groups[i].start(comp[i], in[i], out[i], addFloats, 1, &done[i]); err != nil {
-				b.Fatal(err)
+		p.allreduce(b)
+	}
+}
+
+// TestRunsDoNotAllocate makes sure that a run costs no memory of its own, also
+// if a message has to be kept.
+func TestRunsDoNotAllocate(t *testing.T) {
+	for _, bytes := range []int{8, 512} {
+		p := newBenchPair(t, bytes)
+		both := testing.AllocsPerRun(100, func() { p.allreduce(t) })
+		early := testing.AllocsPerRun(100, func() {
+			for i := range 2 {
+				if _, err := p.groups[i].start(p.comp[i], p.in[i], p.out[i], addFloats, 1, &p.done[i]); err != nil {
+					t.Fatal(err)
+				}
+				p.wires[i].poll(p.groups[1-i].e, i)
 			}
-		}
-		wires[1].poll(groups[0].e, 1)
-		wires[0].poll(groups[1].e, 0)
-		if !done[0].Done() || !done[1].Done() {
-			b.Fatal("not done")
+		})
+		if both != 0 || early != 0 || !p.done[0].Done() || !p.done[1].Done() {
+			t.Errorf("%d bytes: %v and %v allocations for a run, want none", bytes, both, early)
 		}
 	}
 }

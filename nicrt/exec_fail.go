@@ -29,6 +29,7 @@ func (e *exec) fall(r *run, op, member int, cause error, tell bool) {
 	r.gen++ // nothing that waits finds it any more
 	r.err = &RunError{Schedule: r.c.schedule.Name, Group: g.id, Self: int(g.self), Run: r.seq, Op: op, Peer: member, Err: cause}
 	e.stats.Failed++
+	g.failures = true
 	if !r.parked {
 		e.letGo(r)
 		g.vacate(r)
@@ -143,6 +144,7 @@ func (e *exec) fallGroup(g *group, cause error) {
 		return
 	}
 	g.err = cause
+	g.failures = true
 	for i := range g.ring {
 		if r := g.ring[i].run; r != nil {
 			e.fall(r, -1, -1, cause, false)

@@ -25,6 +25,8 @@ type group struct {
 	parked  []*run   // in order of their numbers
 	aborted []uint32 // last rounds of runs that other members gave up before they were started here
 	active  int      // runs started and not yet ended
+
+	failures bool // runs have failed
 }
 
 // runSlot is the place of one run number in the window.
@@ -39,7 +41,8 @@ const maxAborted = 1024
 
 // group makes a group of the NIC's peers, of which the self-th is this NIC.
 // Members agree on the id, a small number because it indexes a table. It may be
-// used again after close, once no message of the old group can be under way.
+// used again when all members have closed the group, unless runs of it have
+// failed: then messages of the old group may still be under way.
 func (e *exec) group(id uint32, peers []int, self int) (*group, error) {
 	bad := func(format string, args ...any) (*group, error) {
 		return nil, fmt.Errorf("nicrt: group %d: "+format, append([]any{id}, args...)...)
@@ -63,7 +66,7 @@ func (e *exec) group(id uint32, peers []int, self int) (*group, error) {
 		}
 		g.peers[m] = int32(p)
 		if err := e.lost(p); err != nil && m != self && g.err == nil {
-			g.err = &PeerError{Peer: p, Err: err}
+			g.err, g.failures = &PeerError{Peer: p, Err: err}, true
 		}
 	}
 	for int(id) >= len(e.groups) {
@@ -97,7 +100,9 @@ func (g *group) adopt() {
 	}
 }
 
-// close gives the group up. Its runs must have ended.
+// close gives the group up. Its runs must have ended. If none has failed then no
+// message for it can be under way, so that what comes for its id is for a group
+// to come.
 func (g *group) close() error {
 	if g.err == ErrGroupClosed {
 		return nil
@@ -107,7 +112,10 @@ func (g *group) close() error {
 	}
 	g.err = ErrGroupClosed
 	g.forget()
-	g.e.groups[g.id] = goneGroup
+	g.e.groups[g.id] = nil
+	if g.failures {
+		g.e.groups[g.id] = goneGroup
+	}
 	return nil
 }
 

@@ -55,6 +55,7 @@ func TestStrayMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			e.failGroup(closed, errTestLoss)
 			if err := closed.close(); err != nil {
 				t.Fatal(err)
 			}
