@@ -16,51 +16,56 @@ const (
 )
 
 // rules are tried from the first one; an algorithm that cannot do what is asked
-// (see algorithm) is passed over. The sizes suit a fabric with some 0.3 µs from
-// one member to the next and memory that copies a few GB/s: where one more
-// message and a few more kilobytes cost the same.
+// (see algorithm) is passed over.
+//
+// The sizes were measured between members on one machine, where a long message
+// is read by its receiver out of the sender's memory. So a sender is no
+// bottleneck, nobody waits for a wire, and what counts for a few members is how
+// often they wait for each other: trees last longer than in the literature.
+// Among many members, it is how often a byte is moved one after the other.
 var rules = [kinds][]rule{
 	Barrier: {
 		{"dissemination", 1, inf, inf},
 	},
 	Bcast: {
-		{"binomial", 1, 2, inf},
-		{"binomial", 3, 3, 256 * kib},
-		{"binomial", 1, inf, 16 * kib},
-		{"scatter-doubling", 1, inf, inf},
-		{"scatter-ring", 1, inf, inf},
+		{"binomial", 1, 4, inf},
+		{"binomial", 5, inf, 128 * kib},
+		{"scatter-doubling", 5, inf, inf},
+		{"scatter-ring", 5, inf, inf},
 	},
 	Gather: {
 		{"linear", 1, 4, inf},
-		{"binomial", 1, inf, 2 * kib},
-		{"linear", 1, inf, inf},
+		{"binomial", 5, inf, 256},
+		{"linear", 5, inf, inf},
 	},
 	Scatter: {
 		{"linear", 1, 4, inf},
-		{"binomial", 1, inf, 2 * kib},
-		{"linear", 1, inf, inf},
+		{"binomial", 5, inf, 256},
+		{"linear", 5, inf, inf},
 	},
 	Allgather: {
-		{"doubling", 1, inf, 16 * kib},
+		{"doubling", 1, inf, 64 * kib},
 		{"bruck", 1, inf, 1 * kib},
 		{"ring", 1, inf, inf},
 	},
 	Alltoall: {
 		{"bruck", 8, inf, 128},
-		{"linear", 1, inf, 16 * kib},
+		{"linear", 1, inf, 128 * kib},
 		{"pairwise", 1, inf, inf},
 	},
 	Reduce: {
-		{"binomial", 1, inf, 16 * kib},
+		{"binomial", 1, 4, 1024 * kib},
+		{"binomial", 5, inf, 64 * kib},
 		{"halving", 1, inf, inf},
 	},
 	Allreduce: {
 		{"direct", 3, 3, 2 * kib},
-		{"doubling", 1, inf, 8 * kib},
+		{"doubling", 1, 4, 64 * kib},
+		{"doubling", 5, inf, 16 * kib},
 		{"halving", 1, 2, inf},
-		{"halving", 1, inf, 256 * kib},
-		{"ring", 1, inf, inf},
-		{"halving", 1, inf, inf},
+		{"halving", 3, inf, 512 * kib},
+		{"ring", 3, inf, inf},
+		{"halving", 3, inf, inf},
 	},
 }
 
