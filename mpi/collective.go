@@ -202,18 +202,23 @@ func (c *Comm) run(op string, key planKey, in, out []byte, kernel func(dst, src 
 	if err != nil {
 		return c.errorf(op, err, "")
 	}
-	done := c.spare.Swap(nil)
-	if done == nil {
-		done = new(nicrt.Completion)
-	}
 	nic := c.p.nic
 	nic.Lock()
+	done := c.spare
+	if c.spare = nil; done == nil {
+		done = new(nicrt.Completion)
+	}
 	err = c.group.Start(plan, in, out, kernel, done)
-	if err == nil && !done.Done() {
-		nic.Poll()
+	if err == nil {
+		nic.SpinRun(done)
+		if done.Done() && done.Err() == nil {
+			c.spare = done
+			nic.Unlock()
+			return nil
+		}
 	}
 	nic.Unlock()
-	if err == nil && !done.Done() {
+	if err == nil {
 		if err := nic.WaitRun(c.ctx, done); err != nil {
 			c.giveUp(done, err)
 		}
@@ -221,7 +226,9 @@ func (c *Comm) run(op string, key planKey, in, out []byte, kernel func(dst, src 
 	if err == nil {
 		err = done.Err()
 	}
-	c.spare.Store(done)
+	nic.Lock()
+	c.spare = done
+	nic.Unlock()
 	if err == nil {
 		return nil
 	}

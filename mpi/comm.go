@@ -35,7 +35,7 @@ type comm struct {
 	broken atomic.Pointer[error] // why nothing can be done on it any more
 	freed  atomic.Bool
 	plans  planCache
-	spare  atomic.Pointer[nicrt.Completion]
+	spare  *nicrt.Completion // for the next collective; guarded by the NIC's lock
 }
 
 // newComm makes a communicator of the given peers, of which this process must be one.

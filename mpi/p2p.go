@@ -116,6 +116,7 @@ func (c *Comm) send(op string, b []byte, dst, tag, count int) error {
 	}
 	o := p.getOp()
 	p.unit.Send(o, c.ranks[dst], k, b)
+	p.nic.Spin(&o.Done)
 	p.nic.Unlock()
 	if err := p.nic.Wait(c.ctx, &o.Done); err != nil {
 		p.nic.Lock()
@@ -125,9 +126,10 @@ func (c *Comm) send(op string, b []byte, dst, tag, count int) error {
 			return c.peerErr(op, err, dst, tag, count)
 		}
 	}
-	err := c.peerErr(op, o.Err, dst, tag, count)
-	p.putOp(o)
-	return err
+	p.nic.Lock()
+	sent := p.received(o)
+	p.nic.Unlock()
+	return c.peerErr(op, sent.err, dst, tag, count)
 }
 
 func (c *Comm) recv(op string, b []byte, src, tag, count int) (Status, error) {
@@ -135,27 +137,48 @@ func (c *Comm) recv(op string, b []byte, src, tag, count int) (Status, error) {
 		return Status{}, err
 	}
 	p := c.p
-	o := p.getOp()
 	p.nic.Lock()
+	o := p.getOp()
 	err := p.unit.Recv(o, tagmatch.Key{Ctx: c.id, Source: int32(src), Tag: int32(tag)}, b)
-	if err == nil && o.Done.Load() == 0 {
-		p.nic.Poll()
+	if err == nil {
+		p.nic.Spin(&o.Done)
+	}
+	if err != nil || o.Done.Load() != 0 {
+		st := p.received(o)
+		p.nic.Unlock()
+		return st.status(c, op, err, src, tag, count)
 	}
 	p.nic.Unlock()
-	if err != nil {
-		return Status{}, c.peerErr(op, err, src, tag, count)
+	if err := p.nic.Wait(c.ctx, &o.Done); err != nil {
+		c.takeBack(o, err)
 	}
-	if o.Done.Load() == 0 {
-		if err := p.nic.Wait(c.ctx, &o.Done); err != nil {
-			c.takeBack(o, err)
-		}
-	}
-	st := Status{Source: int(o.Source), Tag: int(o.Tag), Bytes: o.Len}
-	if o.Err != nil {
-		err = c.peerErr(op, o.Err, src, tag, count)
-	}
+	p.nic.Lock()
+	st := p.received(o)
+	p.nic.Unlock()
+	return st.status(c, op, nil, src, tag, count)
+}
+
+// outcome is what a blocking receive leaves.
+type outcome struct {
+	st  Status
+	err error
+}
+
+// received takes the outcome of an operation that is over and the operation back. The caller holds the NIC's lock.
+func (p *proc) received(o *unit.Op) outcome {
+	r := outcome{Status{Source: int(o.Source), Tag: int(o.Tag), Bytes: o.Len}, o.Err}
 	p.putOp(o)
-	return st, err
+	return r
+}
+
+func (r outcome) status(c *Comm, op string, err error, src, tag, count int) (Status, error) {
+	if err == nil {
+		err = r.err
+	}
+	if err == nil {
+		return r.st, nil
+	}
+	return r.st, c.peerErr(op, err, src, tag, count)
 }
 
 // takeBack ends a receive whose wait is over: it is cancelled with err or, if a message
@@ -168,15 +191,16 @@ func (c *Comm) takeBack(o *unit.Op, err error) {
 	p.nic.Wait(context.Background(), &o.Done)
 }
 
-// getOp and putOp keep one operation for the next blocking call.
+// getOp and putOp keep one operation for the next blocking call. The caller holds the NIC's lock.
 func (p *proc) getOp() *unit.Op {
-	if o := p.spare.Swap(nil); o != nil {
+	if o := p.spare; o != nil {
+		p.spare = nil
 		return o
 	}
 	return new(unit.Op)
 }
 
-func (p *proc) putOp(o *unit.Op) { p.spare.Store(o) }
+func (p *proc) putOp(o *unit.Op) { p.spare = o }
 
 // Probe waits until a message is there that a receive with these arguments would take, and leaves it there (MPI 4.1, 3.8.1).
 func (c *Comm) Probe(src, tag int) (Status, error) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"outboard/nicrt"
@@ -21,8 +20,7 @@ type proc struct {
 	size  int
 	world *Comm
 
-	spare   atomic.Pointer[unit.Op] // a blocking receive's, for the next one
-	pending atomic.Int64            // requests started and not waited for
+	spare *unit.Op // of a blocking call, for the next one; guarded by the NIC's lock
 
 	mu       sync.Mutex // after the NIC's lock where both are held
 	comms    map[uint32]*comm

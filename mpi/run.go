@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"outboard/verbs/fabric"
 	"outboard/verbs/fabric/inproc"
 )
 
@@ -19,7 +20,13 @@ func Run(n int, f func(world *Comm) error) error {
 	if n < 1 {
 		return (*Comm)(nil).errorf("Run", ErrRank, "%d ranks: expected at least 1", n)
 	}
-	procs, err := openLocal(n)
+	wire := inproc.New()
+	return runOn(n, func() (fabric.Port, error) { return wire.Open(inproc.Options{Reserved: n}) }, f)
+}
+
+// runOn is Run on ports of any fabric.
+func runOn(n int, open func() (fabric.Port, error), f func(*Comm) error) error {
+	procs, err := openLocal(n, open)
 	if err != nil {
 		return err
 	}
@@ -75,15 +82,14 @@ func call(p *proc, f func(*Comm) error) (err error) {
 	return f(p.world)
 }
 
-// openLocal opens n ranks on one in-process wire.
-func openLocal(n int) ([]*proc, error) {
-	wire := inproc.New()
+// openLocal opens n ranks that know each other.
+func openLocal(n int, open func() (fabric.Port, error)) ([]*proc, error) {
 	procs := make([]*proc, 0, n)
 	fail := func(err error) ([]*proc, error) {
 		return nil, errors.Join(err, closeAll(procs))
 	}
 	for i := range n {
-		port, err := wire.Open(inproc.Options{Reserved: n})
+		port, err := open()
 		if err != nil {
 			return fail(err)
 		}

@@ -152,6 +152,10 @@ func (n *NIC) Unlock() { n.eng.Unlock() }
 // Poll runs the NIC once; the caller holds the lock.
 func (n *NIC) Poll() { n.eng.Poll() }
 
+// Spin runs the NIC for about a microsecond, or until f is not zero: an answer that is
+// near comes without another turn of the lock, which the caller holds.
+func (n *NIC) Spin(f *atomic.Uint32) { n.eng.Spin(f) }
+
 // Wait runs the NIC on the caller's goroutine until f is not zero, or ctx is over; the error is ctx's. A nil ctx
 // waits for ever.
 func (n *NIC) Wait(ctx context.Context, f *atomic.Uint32) error { return n.eng.WaitFlag(ctx, f) }

@@ -110,6 +110,9 @@ func (g *Group) Fail(cause error) { g.g.e.failGroup(g.g, cause) }
 // Close gives up a group whose runs have ended.
 func (g *Group) Close() error { return g.g.close() }
 
+// SpinRun is Spin for a run.
+func (n *NIC) SpinRun(done *Completion) { n.eng.Spin(&done.done) }
+
 // WaitRun runs the NIC on the caller's goroutine until the run has ended, or ctx is over; the error is ctx's. A nil ctx
 // waits for ever.
 func (n *NIC) WaitRun(ctx context.Context, done *Completion) error {

@@ -202,5 +202,5 @@ func (u *Unit) Recv(op *Op, k tagmatch.Key, buf []byte) error {
 
 func (op *Op) start(k tagmatch.Key, buf []byte) {
 	op.Err, op.key, op.buf = nil, k, buf
-	op.Done.Store(0)
+	op.Done = atomic.Uint32{} // nobody else looks at it: no fence
 }
