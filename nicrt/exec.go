@@ -202,7 +202,7 @@ type lateNews struct {
 }
 
 // catchUp turns to what the wire reported while it was called. It is the last
-// thing that every entry to the executor does.
+// thing that entries to the executor do.
 func (e *exec) catchUp() {
 	for len(e.later) > 0 {
 		l := e.later[0]
@@ -243,11 +243,11 @@ func (e *exec) flushControl(peer int32) bool {
 	return none
 }
 
-// busy reports whether a message waits for room on the wire, so that kick has
-// something to do.
-func (e *exec) busy() bool { return len(e.stalled)+len(e.control) > 0 }
+// busy reports whether kick has something to do.
+func (e *exec) busy() bool { return len(e.stalled)+len(e.control)+len(e.later) > 0 }
 
-// kick tries again to send what the wire refused.
+// kick tries again to send what the wire refused, and turns to what the wire
+// reported during calls that were not followed by catchUp.
 func (e *exec) kick() {
 	if !e.busy() || e.kicking || e.inWire {
 		return

@@ -252,3 +252,25 @@ func TestAbortBeforeStart(t *testing.T) {
 		})
 	}
 }
+
+// TestKernelPanicsOnKeptData panics on a message that had to be kept, and in a
+// local reduction.
+func TestKernelPanicsOnKeptData(t *testing.T) {
+	for _, index := range []int{3, 6} {
+		net := newTestNet(t, 2, 1, execConfig{eagerMax: 64})
+		groups := net.makeGroup(t, 0, []int{0, 1})
+		call := newCall(t, &collectives[index], 2, 16, 1, net.rng)
+		call.start(t, groups[0], 0)
+		net.drain(t)
+		if _, err := groups[1].start(call.comp[1], call.in[1], call.out[1], func(_, _ []byte) { panic("odd") }, 1, &call.done[1]); err != nil {
+			t.Fatal(err)
+		}
+		net.drain(t)
+		var ke *KernelError
+		call.settled(t, nil)
+		if !errors.As(call.done[1].Err(), &ke) || ke.Value != "odd" || len(ke.Stack) == 0 {
+			t.Errorf("%s: the panic is reported as %v", call.coll.name, call.done[1].Err())
+		}
+		net.checkClean(t)
+	}
+}

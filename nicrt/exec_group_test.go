@@ -119,7 +119,7 @@ func TestScratchComesBack(t *testing.T) {
 	net.nodes[1].exec.cfg.memory = newMemoryForTest(1 << 20)
 	groups := net.makeGroup(t, 0, []int{0, 1})
 	for range 3 {
-		call := newCall(t, &collectives[5], 2, 32, 2, net.rng)
+		call := newCall(t, &collectives[6], 2, 32, 2, net.rng)
 		call.start(t, groups[0], 0)
 		if _, err := groups[0].start(call.comp[0], call.in[0], call.out[0], composeKernel, 1, new(Completion)); err == nil {
 			t.Fatal("two runs have the same scratch memory")
@@ -371,4 +371,48 @@ func TestExecConfigErrors(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// TestNoMemoryToWorkIn runs out of NIC memory in the middle of a run.
+func TestNoMemoryToWorkIn(t *testing.T) {
+	for _, c := range []struct{ index, eager int }{{3, 0}, {3, 64}, {6, 64}} {
+		coll := &collectives[c.index]
+		t.Run(fmt.Sprintf("%s, eager %d", coll.name, c.eager), func(t *testing.T) {
+			net := newTestNet(t, 3, 1, execConfig{eagerMax: c.eager, chunk: 64})
+			groups := net.makeGroup(t, 0, []int{0, 1, 2})
+			call := newCall(t, coll, 3, 16, 1, net.rng)
+			for _, n := range net.nodes {
+				n.exec.cfg.memory = newMemoryForTest(call.comp[n.self].schedule.Scratch)
+			}
+			for self, g := range groups {
+				call.start(t, g, self)
+			}
+			net.drain(t)
+			errs := call.settled(t, nil)
+			if len(errs) == 0 || !strings.Contains(fmt.Sprint(errs), "no room for 64 bytes") {
+				t.Errorf("the members end with %v", errs)
+			}
+			net.checkClean(t)
+		})
+	}
+}
+
+// TestPiecesAreShared lets many reductions wait for the one buffer that there is.
+func TestPiecesAreShared(t *testing.T) {
+	net := newTestNet(t, 6, 1, execConfig{eagerMax: 0, chunk: 8, pieces: 1})
+	net.late = 1
+	groups := net.makeGroup(t, 0, []int{0, 1, 2, 3, 4, 5})
+	call := newCall(t, &collectives[5], 6, 40, 3, net.rng)
+	for self, g := range groups {
+		call.start(t, g, self)
+	}
+	starved := 0
+	for net.step(t) {
+		starved = max(starved, len(net.nodes[0].exec.starved))
+	}
+	call.check(t)
+	if starved == 0 {
+		t.Error("no reduction has waited for the buffer")
+	}
+	net.checkClean(t)
 }

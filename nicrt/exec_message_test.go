@@ -169,7 +169,7 @@ func FuzzDeliver(f *testing.F) {
 			groups = append(groups, g)
 		}
 		calls := []*testCall{newCall(t, &collectives[3], 3, 8, 1, net.rng), newCall(t, &collectives[4], 3, 24, 3, net.rng),
-			newCall(t, &collectives[5], 3, 8, 1, net.rng), newCall(t, &collectives[1], 3, 32, 2, net.rng)}
+			newCall(t, &collectives[6], 3, 8, 1, net.rng), newCall(t, &collectives[1], 3, 32, 2, net.rng)}
 		for i, call := range calls[:3] {
 			call.start(t, groups[i%2], 0)
 		}

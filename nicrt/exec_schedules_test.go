@@ -56,6 +56,20 @@ var collectives = []collective{
 	}},
 	{"chain", composeKernel, chainAllreduce, func(in [][]byte, _ int) []byte { return fold(composeKernel, in) }},
 	{"ring", addKernel, ringAllreduce, func(in [][]byte, _ int) []byte { return fold(addKernel, in) }},
+	{"pairs", composeKernel, allPairs, func(in [][]byte, self int) []byte {
+		var out []byte
+		for p := range in {
+			switch two := [][]byte{in[self], in[p]}; {
+			case p == self:
+				out = append(out, in[p]...)
+			case p%2 == 1:
+				out = append(out, fold(composeKernel, [][]byte{in[p], in[self]})...)
+			default:
+				out = append(out, fold(composeKernel, two)...)
+			}
+		}
+		return out
+	}},
 	{"gather-reduce", composeKernel, gatherReduce, func(in [][]byte, _ int) []byte { return fold(composeKernel, in) }},
 }
 
@@ -168,6 +182,23 @@ func ringAllreduce(n, self, size int) *Schedule {
 			send.After = []int{last - 1, last}
 		}
 		s.Ops = append(s.Ops, send, recv)
+	}
+	return s
+}
+
+// allPairs combines the own input with that of each other member, all at once.
+func allPairs(n, self, size int) *Schedule {
+	s := &Schedule{Name: "pairs", Peers: n, Self: self, Input: size, Output: n * size, Elem: mapLen}
+	in := Span{Input, 0, size}
+	for p := range n {
+		out := Span{Output, p * size, size}
+		if p == self {
+			s.Ops = append(s.Ops, SchedOp{Kind: Copy, Src: in, Dst: out})
+			continue
+		}
+		s.Ops = append(s.Ops,
+			SchedOp{Kind: Send, Peer: p, Src: in},
+			SchedOp{Kind: RecvReduce, Peer: p, Src: in, Dst: out, Reverse: p%2 == 1})
 	}
 	return s
 }

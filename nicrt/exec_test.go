@@ -218,3 +218,34 @@ func TestThousandRounds(t *testing.T) {
 		})
 	}
 }
+
+// TestRunNumbersWrap runs across the end of the run numbers.
+func TestRunNumbersWrap(t *testing.T) {
+	net := newTestNet(t, 3, 1, execConfig{eagerMax: 8, chunk: 8, window: 4})
+	net.late, net.refuse = 0.3, 0.1
+	groups := net.makeGroup(t, 0, []int{0, 1, 2})
+	for _, g := range groups {
+		g.base, g.next = 1<<32-7, 1<<32-7
+	}
+	var calls []*testCall
+	for i := range collectives {
+		calls = append(calls, newCall(t, &collectives[i], 3, 20, 3, net.rng))
+	}
+	for self, g := range groups {
+		for _, call := range calls {
+			call.start(t, g, self)
+		}
+		for range 50 {
+			net.step(t)
+		}
+	}
+	net.drain(t)
+	for _, call := range calls {
+		call.check(t)
+	}
+	if groups[0].base != uint32(3*len(calls)-7) {
+		t.Errorf("the window begins at %d", groups[0].base)
+	}
+	net.noErrs(t)
+	net.checkClean(t)
+}
