@@ -231,8 +231,8 @@ func (s *Server) Exited(rank int) {
 	s.leave(rank)
 }
 
-// Abort ends the service: every rank is told which rank has failed and the
-// exit code of the job, and then hung up on. Further calls do nothing.
+// Abort ends the service: every other rank is told which rank has failed and
+// the exit code of the job, and all are hung up on. Further calls do nothing.
 func (s *Server) Abort(rank, code int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,9 +249,13 @@ func (s *Server) Abort(rank, code int) {
 		}
 	}
 	for i := range s.members {
-		if conn := s.members[i].conn; conn != nil {
-			conn.Write(notice) // a rank that does not listen will see the stream end
-			conn.Close()
+		conn := s.members[i].conn
+		if conn == nil {
+			continue
 		}
+		if i != rank {
+			conn.Write(notice) // a rank that does not listen will see the stream end
+		}
+		conn.Close()
 	}
 }
