@@ -26,14 +26,17 @@ type Context struct {
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32
 	active     []*QP                // with unsent, unacknowledged or unanswered work
+	idle       []*QP                // the list's other buffer
 	stage      []byte               // one packet gathered from many pieces
 	packet     Packet               // handed to sinks
+	header     fabric.Header        // of the packet being sent; here and below: what would escape through an interface
+	scratch    [16]byte             // its payload, if that is made up
+	region     fabric.Region        // of the direct access in progress
 	hook       func() time.Duration // of the NIC-resident runtime, after each poll
 	hookNap    time.Duration
-	again      bool          // the runtime has work that no arrival will remind it of
-	header     fabric.Header // of the packet being sent by SendNow
+	again      bool // the runtime has work that no arrival will remind it of
 	knock      func(endpoint int)
-	progressed bool // something completed since the last look of wakeSleepers
+	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
 	events     []AsyncEvent
 	clock      func() time.Time
@@ -69,13 +72,16 @@ func (c *Context) AllocMem(n int) ([]byte, error) {
 	if n <= 0 {
 		return nil, opErr("alloc_mem", "", ErrInvalid, "%d bytes: expected at least 1", n)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, opErr("alloc_mem", "", ErrDestroyed, "context is closed")
+	}
 	b, err := c.port.AllocMem(n)
 	if err != nil {
 		return nil, &Error{Op: "alloc_mem", Err: err}
 	}
-	c.mu.Lock()
 	c.devMem = append(c.devMem, memRange{AddrOf(b), uint64(len(b))})
-	c.mu.Unlock()
 	return b, nil
 }
 
@@ -83,6 +89,9 @@ func (c *Context) AllocMem(n int) ([]byte, error) {
 func (c *Context) FreeMem(b []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return opErr("free_mem", "", ErrDestroyed, "context is closed")
+	}
 	base, n := AddrOf(b), uint64(len(b))
 	for _, m := range c.mrs.slots {
 		if m != nil && m.base < base+n && base < m.base+uint64(len(m.buf)) {
@@ -111,26 +120,27 @@ func (c *Context) isDeviceMem(addr uint64) bool {
 }
 
 // Close closes the device: queue pairs vanish, regions are unpinned, the port
-// leaves the wire and peers see their queue pairs fail.
+// leaves the wire and peers see their queue pairs fail. Whoever waits gets ErrDestroyed.
 func (c *Context) Close() error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return opErr("close_device", "", ErrDestroyed, "closed before")
 	}
+	// What fails below fails because the wire is gone already.
 	for _, q := range c.qps {
 		if q != nil {
-			q.destroy()
+			_ = q.destroy()
 		}
 	}
 	for _, m := range c.mrs.slots {
 		if m != nil {
 			m.users = 0
-			c.deregMR(m)
+			_ = c.deregMR(m)
 		}
 	}
-	c.closed = true
-	c.mu.Unlock()
+	c.closed, c.progressed = true, true
+	c.unlock()
 	c.stopProgress()
 	if err := c.port.Close(); err != nil {
 		return &Error{Op: "close_device", Err: err}
@@ -205,19 +215,18 @@ func (c *Context) poll() int {
 	return n
 }
 
+// runActive runs the queue pairs with work left. Those that are woken meanwhile, by a Sink for
+// example, wait for the next poll.
 func (c *Context) runActive() {
-	keep := c.active[:0]
-	for _, q := range c.active {
+	run := c.active
+	c.active, c.idle = c.idle[:0], nil
+	for i, q := range run {
+		run[i], q.active = nil, false
 		if !q.dead && q.progress() {
-			keep = append(keep, q)
-		} else {
-			q.active = false
+			q.wake()
 		}
 	}
-	for i := len(keep); i < len(c.active); i++ {
-		c.active[i] = nil
-	}
-	c.active = keep
+	c.idle = run[:0]
 }
 
 // receiver is the Context as the fabric sees it.
@@ -239,5 +248,6 @@ func (r *receiver) Knock(ep int) {
 func (r *receiver) Down(cookie uint32, err error) {
 	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {
 		r.qps[cookie].down(err)
+		r.again = true
 	}
 }

@@ -1,6 +1,9 @@
 package verbs
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // A CQ is a completion queue: a bounded ring of completions. If more arrive
 // than it holds it overflows: it is dead then, and so are the queue pairs that use
@@ -37,8 +40,8 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 	if c.closed {
 		return nil, opErr("create_cq", "", ErrDestroyed, "context is closed")
 	}
-	if ch != nil && ch.ctx != c {
-		return nil, opErr("create_cq", "", ErrInvalid, "completion channel of another context")
+	if ch != nil && (ch.ctx != c || ch.closed) {
+		return nil, opErr("create_cq", "", ErrInvalid, "completion channel is not a live one of this context")
 	}
 	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
 }
@@ -46,7 +49,7 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 // Destroy ends the queue. ErrBusy if queue pairs still use it.
 func (q *CQ) Destroy() error {
 	q.ctx.mu.Lock()
-	defer q.ctx.mu.Unlock()
+	defer q.ctx.unlock()
 	switch {
 	case q.dead:
 		return opErr("destroy_cq", "", ErrDestroyed, "destroyed before")
@@ -54,6 +57,10 @@ func (q *CQ) Destroy() error {
 		return opErr("destroy_cq", "", ErrBusy, "%d queues complete into it", q.users)
 	}
 	q.dead = true
+	if q.channel != nil {
+		q.channel.forget(q)
+	}
+	q.ctx.progressed = true // for whoever waits on it
 	return nil
 }
 
@@ -61,7 +68,7 @@ func (q *CQ) Destroy() error {
 // never blocks; it runs the NIC on the caller's thread. The error is ErrOverflow or ErrDestroyed.
 func (q *CQ) Poll(wcs []WC) (int, error) {
 	q.ctx.mu.Lock()
-	defer q.ctx.mu.Unlock()
+	defer q.ctx.unlock()
 	if q.dead {
 		return 0, opErr("poll_cq", "", ErrDestroyed, "destroyed")
 	}
@@ -69,8 +76,12 @@ func (q *CQ) Poll(wcs []WC) (int, error) {
 		q.ctx.poll()
 	}
 	n := q.take(wcs)
-	if n == 0 && q.overflow {
+	switch {
+	case n > 0 || len(wcs) == 0:
+	case q.overflow:
 		return 0, opErr("poll_cq", "", ErrOverflow, "more than %d completions", len(q.ring))
+	case q.ctx.closed:
+		return 0, opErr("poll_cq", "", ErrDestroyed, "context is closed")
 	}
 	return n, nil
 }
@@ -85,7 +96,8 @@ func (q *CQ) take(wcs []WC) int {
 	return n
 }
 
-// Wait polls until there is a completion or ctx is over, lending the NIC its thread.
+// Wait polls until there is a completion or ctx is over, lending the NIC its thread. The error is ctx's,
+// ErrOverflow or ErrDestroyed.
 func (q *CQ) Wait(ctx context.Context, wcs []WC) (int, error) {
 	if len(wcs) == 0 {
 		return 0, opErr("poll_cq", "", ErrInvalid, "no room for completions")
@@ -117,7 +129,7 @@ func (q *CQ) push(wc WC, solicited bool) {
 			q.channel.add(q)
 		}
 	}
-	q.ctx.progressed = true
+	q.ctx.progressed, q.ctx.again = true, true
 }
 
 // ReqNotify asks for one event on the channel at the next completion, or at
@@ -129,6 +141,9 @@ func (q *CQ) ReqNotify(solicitedOnly bool) error {
 	}
 	q.ctx.mu.Lock()
 	defer q.ctx.mu.Unlock()
+	if q.dead {
+		return opErr("req_notify_cq", "", ErrDestroyed, "destroyed")
+	}
 	if !solicitedOnly {
 		q.armed = armAny
 	} else if q.armed == disarmed {
@@ -155,7 +170,14 @@ func (c *Context) CreateCompChannel() (*CompChannel, error) {
 }
 
 func (ch *CompChannel) add(q *CQ) {
-	ch.queue = append(ch.queue, q)
+	if !ch.closed {
+		ch.queue = append(ch.queue, q)
+	}
+}
+
+// forget drops the events of a queue that is destroyed.
+func (ch *CompChannel) forget(q *CQ) {
+	ch.queue = slices.DeleteFunc(ch.queue, func(x *CQ) bool { return x == q })
 }
 
 // Get waits for an event and says which queue raised it. It runs the NIC on
@@ -165,7 +187,7 @@ func (ch *CompChannel) Get(ctx context.Context) (*CQ, error) {
 	err := ch.ctx.Wait(ctx, func() bool {
 		if len(ch.queue) > 0 {
 			q = ch.queue[0]
-			ch.queue = append(ch.queue[:0], ch.queue[1:]...)
+			ch.queue = slices.Delete(ch.queue, 0, 1)
 		}
 		return q != nil || ch.closed
 	})
@@ -181,11 +203,11 @@ func (ch *CompChannel) Get(ctx context.Context) (*CQ, error) {
 // Close ends the channel; a pending Get returns ErrDestroyed.
 func (ch *CompChannel) Close() error {
 	ch.ctx.mu.Lock()
-	defer ch.ctx.mu.Unlock()
+	defer ch.ctx.unlock()
 	if ch.closed {
 		return opErr("destroy_comp_channel", "", ErrDestroyed, "closed before")
 	}
-	ch.closed = true
-	ch.ctx.port.Ring()
+	ch.closed, ch.queue = true, nil
+	ch.ctx.progressed = true // for a pending Get
 	return nil
 }

@@ -55,7 +55,7 @@ func (e Engine) Progressed() { e.c.progressed = true }
 // CreateQP makes a queue pair at a given endpoint of the fabric. Its direct accesses are not ordered behind its
 // sends: the runtime orders what needs order.
 func (e Engine) CreateQP(pd *PD, in QPInit, endpoint int) (*QP, error) {
-	in.endpoint, in.relaxed = endpoint, true
+	in.endpoint, in.engine = endpoint, true
 	return e.c.createQP(pd, in)
 }
 
@@ -75,12 +75,6 @@ func (e Engine) DeregMR(m *MR) error                             { return e.c.de
 // TakeCQ moves completions out of a queue without running the NIC.
 func (e Engine) TakeCQ(q *CQ, wcs []WC) int { return q.take(wcs) }
 
-// ReservedLKey names any memory of the process in scatter/gather entries posted through an Engine:
-// the reserved L_Key that IBTA (10.6.3) gives to privileged consumers.
-const ReservedLKey = reservedKey
-
-const reservedKey = 0xffffffff
-
 // SendNow sends a message of one packet, a followed by b, at once and without
 // a completion. It returns false if the wire has no room, requests wait
 // before it, or the queue pair is not in RTS; nothing is sent then.
@@ -89,9 +83,13 @@ func (e Engine) SendNow(q *QP, a, b []byte) bool {
 	if q.state != RTS || q.sq.next != q.sq.head {
 		return false
 	}
-	h := &e.c.header // on the stack it would escape through the interface
+	h := &e.c.header
 	*h = fabric.Header{Op: opSend, Flags: flagFirst | flagLast}
-	return q.conn.Send(h, a, b)
+	if !q.conn.Send(h, a, b) {
+		return false
+	}
+	q.sq.messages++
+	return true
 }
 
 // State and Direct tell about a queue pair: its state, and whether one-sided operations reach the peer's memory

@@ -1,108 +1,11 @@
 package verbs
 
 import (
+	"errors"
 	"fmt"
-	"time"
 
 	"outboard/verbs/fabric"
 )
-
-// State of a queue pair (IBTA 10.3.1).
-type State uint8
-
-const (
-	Reset State = iota
-	Init
-	RTR // ready to receive
-	RTS // ready to send
-	Err
-	numStates
-)
-
-var stateText = [...]string{"RESET", "INIT", "RTR", "RTS", "ERR"}
-
-func (s State) String() string {
-	if int(s) < len(stateText) {
-		return stateText[s]
-	}
-	return fmt.Sprintf("state %d", uint8(s))
-}
-
-// AttrMask says which fields of a QPAttr a Modify sets.
-type AttrMask uint32
-
-const (
-	AttrState AttrMask = 1 << iota
-	AttrAccess
-	AttrPKeyIndex
-	AttrPort
-	AttrAV
-	AttrPathMTU
-	AttrDestQPN
-	AttrRQPSN
-	AttrMaxDestRdAtomic
-	AttrMinRNRTimer
-	AttrSQPSN
-	AttrTimeout
-	AttrRetryCnt
-	AttrRNRRetry
-	AttrMaxRdAtomic
-	numAttrs = iota
-)
-
-var attrText = [numAttrs]string{"STATE", "ACCESS_FLAGS", "PKEY_INDEX", "PORT", "AV", "PATH_MTU", "DEST_QPN", "RQ_PSN",
-	"MAX_DEST_RD_ATOMIC", "MIN_RNR_TIMER", "SQ_PSN", "TIMEOUT", "RETRY_CNT", "RNR_RETRY", "MAX_QP_RD_ATOMIC"}
-
-func (m AttrMask) String() string {
-	s := ""
-	for i, t := range attrText {
-		if m&(1<<i) != 0 {
-			if s != "" {
-				s += "|"
-			}
-			s += t
-		}
-	}
-	return s
-}
-
-// QPAttr are the attributes of a queue pair (ibv_qp_attr).
-type QPAttr struct {
-	State     State
-	Access    Access // what the connected peer may do: RemoteRead, RemoteWrite, RemoteAtomic
-	PKeyIndex uint16 // 0
-	Port      uint8  // 1
-	// AV is the address of the peer's port (Context.Addr), which on a real
-	// wire would be a LID or GID.
-	AV              string
-	PathMTU         int    // bytes: 256, 512, 1024, 2048, 4096 or the device's own
-	DestQPN         uint32 // the peer's queue pair number
-	RQPSN, SQPSN    uint32 // 24 bits
-	MaxRdAtomic     uint8  // reads and atomics this side may have in flight
-	MaxDestRdAtomic uint8  // and the peer
-	MinRNRTimer     uint8  // code of the wait after a receiver-not-ready NAK, 0 to 31 (IBTA table 45)
-	Timeout         uint8  // acknowledgement timeout 4.096 µs × 2^Timeout; 0 waits for ever
-	RetryCnt        uint8  // 0 to 7
-	RNRRetry        uint8  // 0 to 7; 7 retries for ever
-}
-
-// attrSet is what an edge of the state diagram needs and allows besides STATE.
-type attrSet struct{ required, optional AttrMask }
-
-// edges of the state diagram for RC (IBTA 11.2.5.2; ibv_modify_qp). Every state may also
-// go to RESET and, but RESET, to ERR.
-var edges = map[[2]State]attrSet{
-	{Reset, Init}: {required: AttrPKeyIndex | AttrPort | AttrAccess},
-	{Init, Init}:  {optional: AttrPKeyIndex | AttrPort | AttrAccess},
-	{Init, RTR}: {required: AttrAV | AttrPathMTU | AttrDestQPN | AttrRQPSN | AttrMaxDestRdAtomic | AttrMinRNRTimer,
-		optional: AttrAccess | AttrPKeyIndex},
-	{RTR, RTS}: {required: AttrSQPSN | AttrTimeout | AttrRetryCnt | AttrRNRRetry | AttrMaxRdAtomic,
-		optional: AttrAccess | AttrMinRNRTimer},
-	{RTS, RTS}:     {optional: AttrAccess | AttrMinRNRTimer},
-	{Reset, Reset}: {},
-	{Init, Reset}:  {}, {RTR, Reset}: {}, {RTS, Reset}: {}, {Err, Reset}: {},
-	{Init, Err}: {}, {RTR, Err}: {}, {RTS, Err}: {}, {Err, Err}: {},
-}
 
 // QPCap are the sizes of a queue pair.
 type QPCap struct {
@@ -123,8 +26,10 @@ type QPInit struct {
 	// Tag comes back in Packet.Tag and Sink.Down.
 	Tag int32
 
-	endpoint int  // of the fabric, or fabric.Any
-	relaxed  bool // direct access does not wait for earlier sends
+	endpoint int // of the fabric, or fabric.Any
+	// engine: made by an Engine. Direct access does not wait for earlier sends, the wire
+	// keeps what the peer is not ready for, and the reserved lkey is good.
+	engine bool
 }
 
 // A QP is a reliable connected (RC) queue pair: every request is executed by
@@ -139,8 +44,10 @@ type QP struct {
 	conn   fabric.Conn
 	direct fabric.Direct
 	slot   uint32 // index in ctx.qps, the fabric's cookie
+	qpn    uint32
 	state  State
 	attr   QPAttr
+	parked bool // after RESET the endpoint is not open: the last peer has not left it
 	dead   bool
 	active bool // in ctx.active
 
@@ -159,7 +66,7 @@ func QPNOf(endpoint int) uint32 { return uint32(endpoint) + qpnBase }
 func (c *Context) CreateQP(pd *PD, in QPInit) (*QP, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	in.endpoint, in.relaxed = fabric.Any, false
+	in.endpoint, in.engine = fabric.Any, false
 	return c.createQP(pd, in)
 }
 
@@ -187,14 +94,17 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 		}
 	}
 	slot := c.freeSlot()
-	conn, err := c.port.Open(in.endpoint, slot)
+	conn, err := c.openEndpoint(in.endpoint, slot)
 	if err != nil {
+		c.freeSlots = append(c.freeSlots, slot)
+		if errors.Is(err, fabric.ErrNoEndpoint) {
+			err = fmt.Errorf("%w: %w", ErrLimit, err)
+		}
 		return nil, &Error{Op: op, Err: err}
 	}
-	q := &QP{ctx: c, pd: pd, init: in, conn: conn, slot: slot}
+	q := &QP{ctx: c, pd: pd, init: in, conn: conn, slot: slot, qpn: QPNOf(conn.Endpoint())}
 	q.sq.init(in.Cap)
 	q.rq.init(in.Cap)
-	q.rx.owner = q
 	c.qps[slot] = q
 	pd.refs++
 	in.SendCQ.users++
@@ -202,10 +112,39 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	return q, nil
 }
 
-// QPN is the queue pair's number, which the peer needs to connect.
-func (q *QP) QPN() uint32 { return QPNOf(q.conn.Endpoint()) }
+// openEndpoint opens an endpoint that is not the one of a parked queue pair.
+func (c *Context) openEndpoint(endpoint int, slot uint32) (fabric.Conn, error) {
+	for {
+		conn, err := c.port.Open(endpoint, slot)
+		if err != nil {
+			return nil, err
+		}
+		owner := c.parkedAt(QPNOf(conn.Endpoint()))
+		if owner == nil {
+			return conn, nil
+		}
+		if err := conn.Close(); err != nil {
+			return nil, err
+		}
+		if err := owner.unpark(); err != nil {
+			return nil, err
+		}
+	}
+}
 
-func (q *QP) name() string { return fmt.Sprintf("QP %#x", q.QPN()) }
+func (c *Context) parkedAt(qpn uint32) *QP {
+	for _, q := range c.qps {
+		if q != nil && q.parked && q.qpn == qpn {
+			return q
+		}
+	}
+	return nil
+}
+
+// QPN is the queue pair's number, which the peer needs to connect.
+func (q *QP) QPN() uint32 { return q.qpn }
+
+func (q *QP) name() string { return fmt.Sprintf("QP %#x", q.qpn) }
 
 // Query returns the attributes and the state as they are now.
 func (q *QP) Query() (QPAttr, QPCap) {
@@ -219,10 +158,19 @@ func (q *QP) Query() (QPAttr, QPCap) {
 // Modify changes the attributes that mask names and, with AttrState, the
 // state. The edges of the state diagram and the attributes that each
 // needs and allows are those of ibv_modify_qp for RC. Nothing changes if it returns an error.
+//
+// Moving to RTR gives ErrBusy if the queue pair was connected before and that peer
+// has not noticed the end: it does at its next poll, within milliseconds also if its host computes.
 func (q *QP) Modify(a QPAttr, mask AttrMask) error {
 	q.ctx.mu.Lock()
-	defer q.ctx.mu.Unlock()
-	return q.modify(a, mask)
+	defer q.ctx.unlock()
+	if err := q.modify(a, mask); err != nil {
+		return err
+	}
+	if mask&AttrState != 0 && a.State == RTR {
+		q.ctx.poll() // what came too early waits on the wire
+	}
+	return nil
 }
 
 func (q *QP) modify(a QPAttr, mask AttrMask) error {
@@ -249,148 +197,88 @@ func (q *QP) modify(a QPAttr, mask AttrMask) error {
 		return err
 	}
 	if q.state == Init && to == RTR {
-		if a.DestQPN < qpnBase {
-			return opErr(op, q.name(), ErrInvalid, "DEST_QPN %d: expected %d or more", a.DestQPN, qpnBase)
+		if err := q.connect(a); err != nil {
+			return err
 		}
-		if err := q.conn.Connect(a.AV, int(a.DestQPN-qpnBase)); err != nil {
-			return &Error{Op: op, Object: q.name(), Detail: fmt.Sprintf("connect to QP %#x at %q", a.DestQPN, a.AV), Err: err}
-		}
-		q.direct = q.conn.Direct()
 	}
 	q.attr.merge(a, mask)
 	if mask&AttrState != 0 {
-		return q.enter(to)
-	}
-	q.grant()
-	return nil
-}
-
-// checkAttr checks the values of the attributes that mask names.
-func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
-	for _, x := range []struct {
-		bit AttrMask
-		v   int
-		hi  int
-	}{{AttrPKeyIndex, int(a.PKeyIndex), 0}, {AttrRetryCnt, int(a.RetryCnt), 7}, {AttrRNRRetry, int(a.RNRRetry), 7},
-		{AttrMinRNRTimer, int(a.MinRNRTimer), 31}, {AttrTimeout, int(a.Timeout), 31},
-		{AttrMaxRdAtomic, int(a.MaxRdAtomic), q.ctx.limits.MaxRdAtomic},
-		{AttrMaxDestRdAtomic, int(a.MaxDestRdAtomic), q.ctx.limits.MaxRdAtomic}} {
-		if mask&x.bit != 0 && x.v > x.hi {
-			return opErr("modify_qp", q.name(), ErrInvalid, "%v %d: expected 0 to %d", x.bit, x.v, x.hi)
-		}
-	}
-	switch {
-	case mask&AttrPort != 0 && a.Port != 1:
-		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port 1", a.Port)
-	case mask&AttrAccess != 0 && a.Access&^accessAll != 0:
-		return opErr("modify_qp", q.name(), ErrInvalid, "ACCESS_FLAGS %#x: unknown flags", uint32(a.Access))
-	case mask&AttrPathMTU != 0 && (a.PathMTU < minMTU || a.PathMTU > q.ctx.mtu):
-		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected %d to %d bytes", a.PathMTU, minMTU, q.ctx.mtu)
+		q.enter(to)
+	} else {
+		q.grant()
 	}
 	return nil
 }
 
-// minMTU is the smallest path MTU, in bytes.
-const minMTU = 256
-
-func (d *QPAttr) merge(a QPAttr, mask AttrMask) {
-	take := func(bit AttrMask) bool { return mask&bit != 0 }
-	if take(AttrAccess) {
-		d.Access = a.Access
+func (q *QP) connect(a QPAttr) error {
+	e := &Error{Op: "modify_qp", Object: q.name(), Detail: fmt.Sprintf("connect to QP %#x at %q", a.DestQPN, a.AV)}
+	if e.Err = q.unpark(); e.Err == nil {
+		e.Err = q.conn.Connect(a.AV, int(a.DestQPN-qpnBase))
 	}
-	if take(AttrPKeyIndex) {
-		d.PKeyIndex = a.PKeyIndex
+	if e.Err != nil {
+		return e
 	}
-	if take(AttrPort) {
-		d.Port = a.Port
-	}
-	if take(AttrAV) {
-		d.AV = a.AV
-	}
-	if take(AttrPathMTU) {
-		d.PathMTU = a.PathMTU
-	}
-	if take(AttrDestQPN) {
-		d.DestQPN = a.DestQPN
-	}
-	if take(AttrRQPSN) {
-		d.RQPSN = a.RQPSN & psnMask
-	}
-	if take(AttrSQPSN) {
-		d.SQPSN = a.SQPSN & psnMask
-	}
-	if take(AttrMaxDestRdAtomic) {
-		d.MaxDestRdAtomic = a.MaxDestRdAtomic
-	}
-	if take(AttrMaxRdAtomic) {
-		d.MaxRdAtomic = a.MaxRdAtomic
-	}
-	if take(AttrMinRNRTimer) {
-		d.MinRNRTimer = a.MinRNRTimer
-	}
-	if take(AttrTimeout) {
-		d.Timeout = a.Timeout
-	}
-	if take(AttrRetryCnt) {
-		d.RetryCnt = a.RetryCnt
-	}
-	if take(AttrRNRRetry) {
-		d.RNRRetry = a.RNRRetry
-	}
+	q.direct = q.conn.Direct()
+	return nil
 }
-
-const psnMask = 1<<24 - 1
 
 // enter moves to a state that the diagram allows.
-func (q *QP) enter(to State) error {
+func (q *QP) enter(to State) {
 	switch to {
 	case Reset:
-		if q.state == Reset {
-			return nil
-		}
-		return q.reset()
+		q.reset()
 	case Err:
 		q.fail(WRFlushErr, "queue pair moved to ERR")
-		return nil
+	default:
+		q.state = to
+		q.grant()
 	}
-	q.state = to
-	q.grant()
-	if to == RTS {
-		q.wake()
-	}
-	return nil
 }
 
 // reset returns to RESET: queues emptied without completions, connection dropped.
-func (q *QP) reset() error {
+func (q *QP) reset() {
+	connected := q.state >= RTR
 	q.release()
-	ep := q.conn.Endpoint()
-	if err := q.conn.Close(); err != nil {
-		return &Error{Op: "modify_qp", Object: q.name(), Err: err}
-	}
-	conn, err := q.ctx.port.Open(ep, q.slot)
-	if err != nil {
-		return &Error{Op: "modify_qp", Object: q.name(), Err: err}
-	}
-	q.conn, q.direct = conn, nil
 	q.state, q.attr = Reset, QPAttr{}
 	q.sq.init(q.init.Cap)
 	q.rq.init(q.init.Cap)
-	q.rx = inbound{owner: q}
-	return nil
+	if connected {
+		q.rewire()
+	} else {
+		q.grant()
+	}
 }
 
-// grant tells the peer what it may do here now.
-func (q *QP) grant() {
-	ready := q.state == RTR || q.state == RTS
-	q.conn.Grant(fabric.Grant{Ready: ready, PD: q.pd.num, Access: uint32(q.attr.Access)})
+// rewire drops the connection and opens the endpoint afresh, or parks the queue pair until that is possible.
+func (q *QP) rewire() {
+	if !q.parked {
+		// A closed Conn stays in place while parked: it sends and grants nothing.
+		_ = q.conn.Close()
+		q.direct, q.parked = nil, true
+	}
+	_ = q.unpark()
+}
+
+// unpark opens the endpoint of a parked queue pair.
+func (q *QP) unpark() error {
+	if !q.parked {
+		return nil
+	}
+	conn, err := q.ctx.port.Open(int(q.qpn-qpnBase), q.slot)
+	if errors.Is(err, fabric.ErrInUse) {
+		return fmt.Errorf("%w: the last peer has not left: %w", ErrBusy, err)
+	} else if err != nil {
+		return err
+	}
+	q.conn, q.parked = conn, false
+	return nil
 }
 
 // Destroy ends the queue pair: outstanding work vanishes without completions, as with
 // ibv_destroy_qp.
 func (q *QP) Destroy() error {
 	q.ctx.mu.Lock()
-	defer q.ctx.mu.Unlock()
+	defer q.ctx.unlock()
 	return q.destroy()
 }
 
@@ -411,33 +299,4 @@ func (q *QP) destroy() error {
 		return &Error{Op: "destroy_qp", Object: q.name(), Err: err}
 	}
 	return nil
-}
-
-// fail moves to ERR: the oldest outstanding send completes with st (unless that is WRFlushErr),
-// all other work with WRFlushErr.
-func (q *QP) fail(st Status, detail string) {
-	if q.state == Err || q.state == Reset {
-		return
-	}
-	q.state = Err
-	q.grant()
-	q.flush(st, detail)
-	if q.init.Sink != nil {
-		q.init.Sink.Down(q.init.Tag, &Error{Op: "transport", Object: q.name(), Detail: detail, Err: st})
-	}
-}
-
-// rnrTimer is the wait after a receiver-not-ready NAK (IBTA table 45).
-func rnrTimer(code uint8) time.Duration {
-	table := [32]int{65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072,
-		4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152} // hundredths of a millisecond
-	return time.Duration(table[code&31]) * 10 * time.Microsecond
-}
-
-// ackTimeout is how long the queue pair waits for a peer that does not answer, retries included; 0: for ever.
-func (q *QP) ackTimeout() time.Duration {
-	if q.attr.Timeout == 0 {
-		return 0
-	}
-	return time.Duration(4096<<q.attr.Timeout) * time.Nanosecond * time.Duration(q.attr.RetryCnt+1)
 }

@@ -1,94 +1,14 @@
 package verbs_test
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	"outboard/verbs"
-	"outboard/verbs/fabric"
-	"outboard/verbs/fabric/inproc"
-	"outboard/verbs/fabric/shm"
 )
 
-// end is one side of a connection.
-type end struct {
-	ctx *verbs.Context
-	pd  *verbs.PD
-	cq  *verbs.CQ
-	qp  *verbs.QP
-}
-
-func newEnd(t testing.TB, port fabric.Port) *end {
-	t.Helper()
-	ctx, err := verbs.Open(port)
-	must(t, err)
-	t.Cleanup(func() { ctx.Close() })
-	e := &end{ctx: ctx}
-	e.pd, err = ctx.AllocPD()
-	must(t, err)
-	e.cq, err = ctx.CreateCQ(256, nil)
-	must(t, err)
-	e.qp, err = ctx.CreateQP(e.pd, verbs.QPInit{SendCQ: e.cq, RecvCQ: e.cq,
-		Cap: verbs.QPCap{SendWR: 64, RecvWR: 64, SendSGE: 4, RecvSGE: 4, Inline: 128}})
-	must(t, err)
-	return e
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-const allRights = verbs.LocalWrite | verbs.RemoteRead | verbs.RemoteWrite | verbs.RemoteAtomic
-
-func (e *end) connect(t testing.TB, peer *end) {
-	t.Helper()
-	a := verbs.QPAttr{Port: 1, Access: allRights, AV: peer.ctx.Addr(), PathMTU: 1024, DestQPN: peer.qp.QPN(), MaxRdAtomic: 4, MaxDestRdAtomic: 4, RNRRetry: 7, Timeout: 14, RetryCnt: 7}
-	a.State = verbs.Init
-	must(t, e.qp.Modify(a, verbs.AttrState|verbs.AttrPKeyIndex|verbs.AttrPort|verbs.AttrAccess))
-	a.State = verbs.RTR
-	must(t, e.qp.Modify(a, verbs.AttrState|verbs.AttrAV|verbs.AttrPathMTU|verbs.AttrDestQPN|verbs.AttrRQPSN|verbs.AttrMaxDestRdAtomic|verbs.AttrMinRNRTimer))
-	a.State = verbs.RTS
-	must(t, e.qp.Modify(a, verbs.AttrState|verbs.AttrSQPSN|verbs.AttrTimeout|verbs.AttrRetryCnt|verbs.AttrRNRRetry|verbs.AttrMaxRdAtomic))
-}
-
-func pair(t testing.TB, fabricName string) (a, b *end) {
-	t.Helper()
-	open := func() fabric.Port {
-		p, err := shm.Open(shm.Options{})
-		must(t, err)
-		return p
-	}
-	if fabricName == "inproc" {
-		sw := inproc.New()
-		open = func() fabric.Port {
-			p, err := sw.Open(inproc.Options{})
-			must(t, err)
-			return p
-		}
-	}
-	a, b = newEnd(t, open()), newEnd(t, open())
-	a.connect(t, b)
-	b.connect(t, a)
-	return a, b
-}
-
-func (e *end) wait(t testing.TB) verbs.WC {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	var wc [1]verbs.WC
-	_, err := e.cq.Wait(ctx, wc[:])
-	must(t, err)
-	return wc[0]
-}
-
 func TestSendRecv(t *testing.T) {
-	for _, f := range []string{"inproc", "shm"} {
-		t.Run(f, func(t *testing.T) {
+	for _, f := range plainFabrics {
+		t.Run(f.name, func(t *testing.T) {
 			a, b := pair(t, f)
 			buf := make([]byte, 5000)
 			mr, err := b.ctx.RegMR(b.pd, buf, verbs.LocalWrite)

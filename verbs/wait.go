@@ -33,8 +33,11 @@ func DefaultWait(fabricName string) WaitPolicy {
 func (c *Context) SetWait(p WaitPolicy) { c.wait = p }
 
 // Wait runs the NIC on the caller's goroutine until done reports true or ctx is over,
-// and returns ctx's error in that case. done is called under the NIC's
-// lock, so it must not call methods that lock.
+// and returns ctx's error in that case, ErrDestroyed if the context is closed. done is called under the NIC's
+// lock, so it must not call methods that lock. A nil ctx waits for ever.
+//
+// What makes done true must happen under the NIC's lock and be a completion, an event, or
+// followed by Engine.Progressed: a goroutine that sleeps looks again only then.
 func (c *Context) Wait(ctx context.Context, done func() bool) error {
 	return c.await(ctx, nil, done)
 }
@@ -42,6 +45,106 @@ func (c *Context) Wait(ctx context.Context, done func() bool) error {
 // WaitFlag is Wait until f is not zero: the cheaper form, which looks at f without the lock.
 func (e Engine) WaitFlag(ctx context.Context, f *atomic.Uint32) error {
 	return e.c.await(ctx, f, nil)
+}
+
+// outcome of one look at what is waited for.
+type outcome uint8
+
+const (
+	notYet outcome = iota
+	over
+	closed // the context is, and what was waited for did not come
+)
+
+func (o outcome) err() error {
+	if o == closed {
+		return opErr("wait", "", ErrDestroyed, "context is closed")
+	}
+	return nil
+}
+
+func (c *Context) await(ctx context.Context, f *atomic.Uint32, done func() bool) error {
+	for i := 0; i < c.wait.Spin; i++ {
+		if o := c.look(f, done); o != notYet {
+			return o.err()
+		}
+	}
+	return c.awaitSlow(ctx, f, done)
+}
+
+// look polls, if nobody else is doing so, and reports whether the wait is over.
+func (c *Context) look(f *atomic.Uint32, done func() bool) outcome {
+	if f != nil && f.Load() != 0 {
+		return over
+	}
+	if !c.mu.TryLock() {
+		return notYet
+	}
+	o := c.lookLocked(f, done)
+	c.unlock()
+	return o
+}
+
+// pollsPerLock is how often a waiter polls before it gives others a chance at the
+// NIC: taking the lock costs as much as two polls.
+const pollsPerLock = 8
+
+func (c *Context) lookLocked(f *atomic.Uint32, done func() bool) outcome {
+	if done != nil && done() {
+		return over
+	}
+	for range pollsPerLock {
+		c.poll()
+		if f != nil && f.Load() != 0 || done != nil && done() {
+			return over
+		}
+		if c.closed {
+			return closed
+		}
+	}
+	return notYet
+}
+
+// awaitSlow polls and yields, then sleeps, and so on.
+func (c *Context) awaitSlow(ctx context.Context, f *atomic.Uint32, done func() bool) error {
+	for {
+		for start := time.Now(); time.Since(start) < c.wait.Yield; {
+			if o := c.look(f, done); o != notYet {
+				return o.err()
+			}
+			if ctx != nil && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			runtime.Gosched()
+			if c.wait.OSYield {
+				osYield()
+			}
+		}
+		if o := c.sleep(ctx, f, done); o != notYet {
+			return o.err()
+		}
+	}
+}
+
+// sleep arms the port, looks once more and sleeps until it is rung.
+func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool) outcome {
+	c.sleepers.Add(1)
+	defer func() {
+		c.sleepers.Add(-1)
+		c.thread.nudge()
+	}()
+	if ctx != nil && ctx.Done() != nil {
+		defer context.AfterFunc(ctx, c.port.Ring)()
+	}
+	ticket := c.port.Arm()
+	c.mu.Lock()
+	o := c.lookLocked(f, done)
+	nap := c.nap()
+	c.unlock() // if the look has served others, this rings for them, and the ticket is used
+	if o == notYet && (ctx == nil || ctx.Err() == nil) {
+		c.port.Sleep(ticket, nap)
+	}
+	return o
 }
 
 // unlock leaves the NIC; sleepers whose work may be done are woken first.
@@ -54,90 +157,14 @@ func (c *Context) unlock() {
 	}
 }
 
-func (c *Context) await(ctx context.Context, f *atomic.Uint32, done func() bool) error {
-	for i := 0; i < c.wait.Spin; i++ {
-		if c.look(f, done) {
-			return nil
-		}
-	}
-	return c.awaitSlow(ctx, f, done)
-}
-
-// look polls once, if nobody else is doing so, and reports whether the wait is over.
-func (c *Context) look(f *atomic.Uint32, done func() bool) bool {
-	if f != nil && f.Load() != 0 {
-		return true
-	}
-	if !c.mu.TryLock() {
-		return false
-	}
-	return c.lookLocked(f, done)
-}
-
-// pollsPerLock is how often a waiter polls before it gives others a chance at the
-// NIC: taking the lock costs as much as two polls.
-const pollsPerLock = 8
-
-func (c *Context) lookLocked(f *atomic.Uint32, done func() bool) bool {
-	over := done != nil && done()
-	for i := 0; i < pollsPerLock && !over; i++ {
-		c.poll()
-		over = f != nil && f.Load() != 0 || done != nil && done() || c.closed
-	}
-	c.unlock()
-	return over
-}
-
-func (c *Context) awaitSlow(ctx context.Context, f *atomic.Uint32, done func() bool) error {
-	for {
-		for start := time.Now(); time.Since(start) < c.wait.Yield; {
-			if c.look(f, done) {
-				return nil
-			}
-			if ctx != nil && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			runtime.Gosched()
-			if c.wait.OSYield {
-				osYield()
-			}
-		}
-		if c.sleep(ctx, f, done) {
-			return nil
-		}
-	}
-}
-
-// sleep arms the port, looks once more and sleeps until it is rung. It reports
-// whether the wait is over.
-func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool) bool {
-	c.sleepers.Add(1)
-	defer func() {
-		c.sleepers.Add(-1)
-		c.thread.nudge()
-	}()
-	if ctx != nil && ctx.Done() != nil {
-		defer context.AfterFunc(ctx, c.port.Ring)()
-	}
-	ticket := c.port.Arm()
-	c.mu.Lock()
-	if c.lookLocked(f, done) {
-		return true
-	}
-	c.mu.Lock()
-	nap := c.nap()
-	c.mu.Unlock()
-	if ctx == nil || ctx.Err() == nil {
-		c.port.Sleep(ticket, nap)
-	}
-	return false
-}
-
 // nap is how long a sleeper may sleep: until the runtime's next wake-up time and,
 // while queue pairs have work left that nobody rings for (room on the wire,
 // timers), not long. 0 is no limit. The caller holds the lock.
 func (c *Context) nap() time.Duration {
 	nap := c.hookNap
+	if nap > 0 {
+		c.again = true // the poll after it is the runtime's
+	}
 	if len(c.active) > 0 && (nap == 0 || nap > time.Millisecond) {
 		nap = time.Millisecond
 	}

@@ -1,0 +1,146 @@
+package verbs
+
+import (
+	"errors"
+	"fmt"
+
+	"outboard/verbs/fabric"
+)
+
+// runDirect executes w by reaching into the peer's memory. It returns false if w cannot go on
+// now, or failed. It sets w.moved, or w.packets if the memory must be reached by packets.
+func (q *QP) runDirect(w *wqe) bool {
+	if q.sq.reads > 0 || !q.init.engine && q.conn.Acked() != q.conn.Sent() {
+		return false // the peer executes in order: what is on the wire comes first
+	}
+	g := q.conn.PeerGrant()
+	if !g.Ready {
+		return false
+	}
+	need := neededRight(w.wr.Opcode)
+	if st, why := checkRequest(w.wr.RemoteAddr, need, Access(g.Access)); st != Success {
+		return q.failDirect(st, why)
+	}
+	if w.length == 0 {
+		w.moved = true
+		return true
+	}
+	r := &q.ctx.region
+	var ok bool
+	if *r, ok = q.direct.Enter(w.wr.RKey); !ok {
+		if !q.conn.PeerGrant().Ready {
+			return false // the peer is leaving, and its keys went first
+		}
+		return q.failDirect(RemAccessErr, noRegion(w.wr.RKey))
+	}
+	defer q.direct.Leave()
+	if st, why := checkRegion(r, g.PD, need, w.wr.RemoteAddr, uint64(w.length)); st != Success {
+		return q.failDirect(st, why)
+	}
+	return q.movedDirect(w, q.moveDirect(w, r))
+}
+
+// movedDirect handles the outcome of moveDirect.
+func (q *QP) movedDirect(w *wqe, err error) bool {
+	switch {
+	case err == nil:
+		w.moved = true
+		return true
+	case errors.Is(err, fabric.ErrRefused):
+		w.packets = true
+		return true
+	case errors.Is(err, fabric.ErrPeerDied), errors.Is(err, fabric.ErrPeerClosed):
+		return q.failInTurn(RetryExcErr, err.Error())
+	}
+	return q.failDirect(RemOpErr, err.Error())
+}
+
+func (q *QP) moveDirect(w *wqe, r *fabric.Region) error {
+	addr := w.wr.RemoteAddr
+	switch w.wr.Opcode {
+	case FetchAdd, CompareSwap:
+		var old uint64
+		var err error
+		if w.wr.Opcode == FetchAdd {
+			old, err = q.direct.FetchAdd(r, addr, w.wr.Add)
+		} else {
+			old, err = q.direct.CompareSwap(r, addr, w.wr.Compare, w.wr.Swap)
+		}
+		if err == nil {
+			q.ctx.scatter64(w.wr.SG, old)
+		}
+		return err
+	}
+	for _, g := range w.wr.SG {
+		var err error
+		if w.wr.Opcode == Read {
+			err = q.direct.ReadAt(r, g.Buf, addr)
+		} else {
+			err = q.direct.WriteAt(r, g.Buf, addr)
+		}
+		if err != nil {
+			return err
+		}
+		addr += uint64(len(g.Buf))
+	}
+	return nil
+}
+
+// failDirect reports a refused access to both sides.
+func (q *QP) failDirect(st Status, why string) bool {
+	if q.failInTurn(st, why); q.state == Err {
+		q.rx.nak, q.rx.nakOp = st, opFault
+		q.respond()
+		if q.rx.pending() {
+			q.wake()
+		}
+	}
+	return false
+}
+
+// failInTurn fails the request that is next to be sent, once those before it are complete: a
+// later call finds the same.
+func (q *QP) failInTurn(st Status, why string) bool {
+	if q.retire(); q.sq.tail == q.sq.next {
+		q.fail(st, why)
+	}
+	return false
+}
+
+// neededRight is the remote right that an operation on the peer's memory takes.
+func neededRight(o Opcode) Access {
+	switch o {
+	case Read:
+		return RemoteRead
+	case FetchAdd, CompareSwap:
+		return RemoteAtomic
+	}
+	return RemoteWrite
+}
+
+// checkRequest checks an access before its key is looked up: a queue pair without the right, and a
+// misaligned atomic, make an invalid request (IBTA 9.9.3.1: a function not supported by this queue pair).
+func checkRequest(addr uint64, need, rights Access) (Status, string) {
+	switch {
+	case rights&need == 0:
+		return RemInvReqErr, fmt.Sprintf("queue pair with access %#x: the request needs %#x", uint32(rights&accessAll), uint32(need))
+	case need == RemoteAtomic && addr%8 != 0:
+		return RemInvReqErr, fmt.Sprintf("atomic at %#x: expected a multiple of 8", addr)
+	}
+	return Success, ""
+}
+
+// checkRegion checks n bytes at addr against the region that the remote key names.
+func checkRegion(r *fabric.Region, pd uint32, need Access, addr, n uint64) (Status, string) {
+	switch {
+	case r.PD != pd:
+		return RemAccessErr, fmt.Sprintf("MR %#x is of PD %d, the queue pair of PD %d", r.Key, r.PD, pd)
+	case Access(r.Access)&need != need:
+		return RemAccessErr, fmt.Sprintf("MR %#x with access %#x: the request needs %#x", r.Key, r.Access, uint32(need))
+	case addr < r.Base || n > r.Len || addr-r.Base > r.Len-n:
+		return RemAccessErr, fmt.Sprintf("%d bytes at %#x are outside MR %#x, %d bytes at %#x", n, addr, r.Key, r.Len, r.Base)
+	}
+	return Success, ""
+}
+
+func noRegion(key uint32) string { return fmt.Sprintf("no region has rkey %#x", key) }

@@ -1,0 +1,132 @@
+package verbs
+
+import "time"
+
+// retire completes requests, oldest first, as far as they are done.
+func (q *QP) retire() {
+	s := &q.sq
+	if s.tail == s.next {
+		return
+	}
+	acked := q.conn.Acked()
+	for s.tail != s.next {
+		w := s.at(s.tail)
+		if w.reply && !w.replied || w.last > acked {
+			return
+		}
+		s.stall = Success
+		q.complete(w, Success, "")
+	}
+}
+
+// complete ends the oldest request.
+func (q *QP) complete(w *wqe, st Status, detail string) {
+	q.sq.tail++
+	q.ctx.unhold(w.wr.SG, w.held)
+	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
+		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: wcOpcodes[w.wr.Opcode], QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
+	}
+	clear(w.wr.SG)
+}
+
+// flush completes all work: the oldest send with st, everything else as flushed.
+func (q *QP) flush(st Status, detail string) {
+	s := &q.sq
+	q.retire()
+	flushed := "flushed: " + detail
+	for s.tail != s.head {
+		q.complete(s.at(s.tail), st, detail)
+		st, detail = WRFlushErr, flushed
+	}
+	s.next = s.head
+	s.reads = 0
+	for q.rq.tail != q.rq.head {
+		q.rq.complete(q, WC{Status: WRFlushErr, Detail: flushed}, false)
+	}
+	q.rx.drop()
+}
+
+// release forgets all work without completions.
+func (q *QP) release() {
+	s := &q.sq
+	for ; s.tail != s.head; s.tail++ {
+		w := s.at(s.tail)
+		q.ctx.unhold(w.wr.SG, w.held)
+		clear(w.wr.SG)
+	}
+	s.next = s.head
+	for r := &q.rq; r.tail != r.head; r.tail++ {
+		w := r.at(r.tail)
+		q.ctx.unhold(w.SG, w.held)
+		clear(w.SG)
+	}
+	q.rx = inbound{}
+}
+
+// fail moves to ERR: the oldest outstanding send completes with st (unless that is WRFlushErr),
+// all other work with WRFlushErr.
+func (q *QP) fail(st Status, detail string) {
+	if q.state == Err || q.state == Reset {
+		return
+	}
+	q.state = Err
+	q.grant()
+	q.flush(st, detail)
+	if q.init.Sink != nil {
+		q.init.Sink.Down(q.init.Tag, &Error{Op: "transport", Object: q.name(), Detail: detail, Err: st})
+	}
+}
+
+// checkDeadline gives up on a peer whose queue pair is not ready, or that
+// has no receive posted, for too long.
+func (q *QP) checkDeadline() {
+	s := &q.sq
+	if q.state != RTS || s.tail == s.head || q.attr.Timeout == 0 && (q.attr.RNRRetry == rnrForEver || q.init.engine) {
+		return
+	}
+	why, limit := q.stalled()
+	if why == Success {
+		s.stall = Success
+		return
+	}
+	now := q.ctx.clock()
+	if why != s.stall {
+		s.stall, s.deadline = why, now.Add(limit)
+	}
+	if limit == 0 || now.After(s.deadline) {
+		q.fail(why, "gave up after "+limit.String())
+	}
+}
+
+// stalled tells what the oldest request waits for at the peer, as the status with which it
+// fails after limit; Success if it may wait, or waits for nothing.
+func (q *QP) stalled() (why Status, limit time.Duration) {
+	s := &q.sq
+	g := q.conn.PeerGrant()
+	switch {
+	case !g.Ready:
+		if q.attr.Timeout != 0 {
+			return RetryExcErr, q.ackTimeout()
+		}
+	case q.attr.RNRRetry == rnrForEver || q.init.engine || g.Access&grantSink != 0:
+	case s.tail == s.next && s.next != s.head:
+		if w := s.at(s.next); w.takesReceive() && !w.begun && credits(g, s.messages) <= 0 {
+			return RNRRetryExcErr, rnrTimer(grantRNR(g)) * time.Duration(q.attr.RNRRetry)
+		}
+	}
+	return Success, 0
+}
+
+const rnrForEver = 7
+
+// rnrTimer is the wait before a message for which no receive was posted is tried again (IBTA table 45).
+func rnrTimer(code uint8) time.Duration {
+	table := [32]int{65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072,
+		4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152} // hundredths of a millisecond
+	return time.Duration(table[code&31]) * 10 * time.Microsecond
+}
+
+// ackTimeout is how long the queue pair waits for a peer that does not answer, retries included.
+func (q *QP) ackTimeout() time.Duration {
+	return time.Duration(4096<<q.attr.Timeout) * time.Nanosecond * time.Duration(q.attr.RetryCnt+1)
+}

@@ -1,0 +1,190 @@
+package verbs
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+)
+
+// State of a queue pair (IBTA 10.3.1).
+type State uint8
+
+const (
+	Reset State = iota
+	Init
+	RTR // ready to receive
+	RTS // ready to send
+	Err
+	numStates
+)
+
+var stateText = [...]string{"RESET", "INIT", "RTR", "RTS", "ERR"}
+
+func (s State) String() string {
+	if int(s) < len(stateText) {
+		return stateText[s]
+	}
+	return fmt.Sprintf("state %d", uint8(s))
+}
+
+// AttrMask says which fields of a QPAttr a Modify sets.
+type AttrMask uint32
+
+const (
+	AttrState AttrMask = 1 << iota
+	AttrAccess
+	AttrPKeyIndex
+	AttrPort
+	AttrAV
+	AttrPathMTU
+	AttrDestQPN
+	AttrRQPSN
+	AttrMaxDestRdAtomic
+	AttrMinRNRTimer
+	AttrSQPSN
+	AttrTimeout
+	AttrRetryCnt
+	AttrRNRRetry
+	AttrMaxRdAtomic
+	numAttrs = iota
+)
+
+var attrText = [numAttrs]string{"STATE", "ACCESS_FLAGS", "PKEY_INDEX", "PORT", "AV", "PATH_MTU", "DEST_QPN", "RQ_PSN",
+	"MAX_DEST_RD_ATOMIC", "MIN_RNR_TIMER", "SQ_PSN", "TIMEOUT", "RETRY_CNT", "RNR_RETRY", "MAX_QP_RD_ATOMIC"}
+
+func (m AttrMask) String() string {
+	var parts []string
+	for i, t := range attrText {
+		if m&(1<<i) != 0 {
+			parts = append(parts, t)
+		}
+	}
+	if unknown := m >> numAttrs << numAttrs; unknown != 0 {
+		parts = append(parts, fmt.Sprintf("%#x", uint32(unknown)))
+	}
+	return strings.Join(parts, "|")
+}
+
+// QPAttr are the attributes of a queue pair (ibv_qp_attr).
+type QPAttr struct {
+	State     State
+	Access    Access // what the connected peer may do: RemoteRead, RemoteWrite, RemoteAtomic
+	PKeyIndex uint16 // 0
+	Port      uint8  // 1
+	// AV is the address of the peer's port (Context.Addr), which on a real
+	// wire would be a LID or GID.
+	AV              string
+	PathMTU         int    // bytes: 256, 512, 1024, 2048, 4096 or the device's own
+	DestQPN         uint32 // the peer's queue pair number
+	RQPSN, SQPSN    uint32 // 24 bits
+	MaxRdAtomic     uint8  // reads and atomics this side may have in flight
+	MaxDestRdAtomic uint8  // and the peer
+	MinRNRTimer     uint8  // code of the wait after a receiver-not-ready NAK, 0 to 31 (IBTA table 45)
+	Timeout         uint8  // acknowledgement timeout 4.096 µs × 2^Timeout; 0 waits for ever
+	RetryCnt        uint8  // 0 to 7
+	RNRRetry        uint8  // 0 to 7; 7 retries for ever
+}
+
+// attrSet is what an edge of the state diagram needs and allows besides STATE.
+type attrSet struct{ required, optional AttrMask }
+
+// edges of the state diagram for RC (IBTA 11.2.5.2; ibv_modify_qp). Every state may also
+// go to RESET and, but RESET, to ERR.
+var edges = map[[2]State]attrSet{
+	{Reset, Init}: {required: AttrPKeyIndex | AttrPort | AttrAccess},
+	{Init, Init}:  {optional: AttrPKeyIndex | AttrPort | AttrAccess},
+	{Init, RTR}: {required: AttrAV | AttrPathMTU | AttrDestQPN | AttrRQPSN | AttrMaxDestRdAtomic | AttrMinRNRTimer,
+		optional: AttrAccess | AttrPKeyIndex},
+	{RTR, RTS}: {required: AttrSQPSN | AttrTimeout | AttrRetryCnt | AttrRNRRetry | AttrMaxRdAtomic,
+		optional: AttrAccess | AttrMinRNRTimer},
+	{RTS, RTS}:     {optional: AttrAccess | AttrMinRNRTimer},
+	{Reset, Reset}: {},
+	{Init, Reset}:  {}, {RTR, Reset}: {}, {RTS, Reset}: {}, {Err, Reset}: {},
+	{Init, Err}: {}, {RTR, Err}: {}, {RTS, Err}: {}, {Err, Err}: {},
+}
+
+// checkAttr checks the values of the attributes that mask names.
+func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
+	for _, x := range []struct {
+		bit AttrMask
+		v   int
+		hi  int
+	}{{AttrPKeyIndex, int(a.PKeyIndex), 0}, {AttrRetryCnt, int(a.RetryCnt), 7}, {AttrRNRRetry, int(a.RNRRetry), 7},
+		{AttrMinRNRTimer, int(a.MinRNRTimer), 31}, {AttrTimeout, int(a.Timeout), 31},
+		{AttrMaxRdAtomic, int(a.MaxRdAtomic), q.ctx.limits.MaxRdAtomic},
+		{AttrMaxDestRdAtomic, int(a.MaxDestRdAtomic), q.ctx.limits.MaxRdAtomic}} {
+		if mask&x.bit != 0 && x.v > x.hi {
+			return opErr("modify_qp", q.name(), ErrInvalid, "%v %d: expected 0 to %d", x.bit, x.v, x.hi)
+		}
+	}
+	switch {
+	case mask&AttrPort != 0 && a.Port != 1:
+		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port 1", a.Port)
+	case mask&AttrAccess != 0 && a.Access&^accessAll != 0:
+		return opErr("modify_qp", q.name(), ErrInvalid, "ACCESS_FLAGS %#x: unknown flags", uint32(a.Access))
+	case mask&AttrPathMTU != 0 && !q.ctx.goodMTU(a.PathMTU):
+		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected 256, 512, 1024, 2048 or 4096 bytes, at most %d, or %[2]d itself", a.PathMTU, q.ctx.mtu)
+	case mask&AttrDestQPN != 0 && a.DestQPN < qpnBase:
+		return opErr("modify_qp", q.name(), ErrInvalid, "DEST_QPN %d: expected %d or more", a.DestQPN, qpnBase)
+	}
+	return nil
+}
+
+// minMTU and maxIBMTU are the smallest and the largest path MTU of IBTA, in bytes.
+const (
+	minMTU   = 256
+	maxIBMTU = 4096
+)
+
+// goodMTU accepts the path MTUs of IBTA that the device can carry, and the device's own.
+func (c *Context) goodMTU(n int) bool {
+	return n == c.mtu || n >= minMTU && n <= min(maxIBMTU, c.mtu) && bits.OnesCount(uint(n)) == 1
+}
+
+func (d *QPAttr) merge(a QPAttr, mask AttrMask) {
+	take := func(bit AttrMask) bool { return mask&bit != 0 }
+	if take(AttrAccess) {
+		d.Access = a.Access
+	}
+	if take(AttrPKeyIndex) {
+		d.PKeyIndex = a.PKeyIndex
+	}
+	if take(AttrPort) {
+		d.Port = a.Port
+	}
+	if take(AttrAV) {
+		d.AV = a.AV
+	}
+	if take(AttrPathMTU) {
+		d.PathMTU = a.PathMTU
+	}
+	if take(AttrDestQPN) {
+		d.DestQPN = a.DestQPN
+	}
+	if take(AttrRQPSN) {
+		d.RQPSN = a.RQPSN & psnMask
+	}
+	if take(AttrSQPSN) {
+		d.SQPSN = a.SQPSN & psnMask
+	}
+	if take(AttrMaxDestRdAtomic) {
+		d.MaxDestRdAtomic = a.MaxDestRdAtomic
+	}
+	if take(AttrMaxRdAtomic) {
+		d.MaxRdAtomic = a.MaxRdAtomic
+	}
+	if take(AttrMinRNRTimer) {
+		d.MinRNRTimer = a.MinRNRTimer
+	}
+	if take(AttrTimeout) {
+		d.Timeout = a.Timeout
+	}
+	if take(AttrRetryCnt) {
+		d.RetryCnt = a.RetryCnt
+	}
+	if take(AttrRNRRetry) {
+		d.RNRRetry = a.RNRRetry
+	}
+}
+
+const psnMask = 1<<24 - 1
