@@ -8,13 +8,13 @@ import (
 	"outboard/bench"
 )
 
-// Measure two sizes of a ping-pong between two goroutines, three times each.
+// Measure a ping-pong of long messages between two goroutines, three times.
 func Example() {
 	pingpong, err := bench.Select("pingpong")
 	if err != nil {
 		log.Fatal(err)
 	}
-	jobs, err := bench.Plan(pingpong, []bench.Fabric{bench.Inproc}, []int{2}, []int{8, 1024})
+	jobs, err := bench.Plan(pingpong, []bench.Fabric{bench.Inproc}, []int{2}, []int{128 << 10})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -26,8 +26,7 @@ func Example() {
 		fmt.Println(row.Case.Benchmark.Name, bench.FormatSize(row.Case.Size), "measured", len(row.Samples[0]), "times")
 	}
 	// Output:
-	// pingpong 8 B measured 3 times
-	// pingpong 1 KiB measured 3 times
+	// pingpong 128 KiB measured 3 times
 }
 
 func ExampleRatio() {

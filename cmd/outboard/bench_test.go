@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,20 +66,20 @@ func TestBenchMixesFlagsAndNames(t *testing.T) {
 }
 
 func TestBenchInprocFormats(t *testing.T) {
-	args := []string{"-fabric", "inproc", "-np", "2", "-sizes", "8,64", "-turns", "2", "pingpong"}
+	args := []string{"-fabric", "inproc", "-np", "2", "-sizes", "128K,256K", "-turns", "2", "pingpong"}
 	t.Run("table", func(t *testing.T) {
 		code, out, errs := runBench(append(args, "-v")...)
-		if code != exitOK || !strings.HasPrefix(out, "BENCHMARK  FABRIC  NP  SIZE  UNIT  OURS\npingpong   inproc  2   8 B   us ") {
+		if code != exitOK || !strings.HasPrefix(out, "BENCHMARK  FABRIC  NP  SIZE     UNIT  OURS\npingpong   inproc  2   128 KiB  us ") {
 			t.Errorf("code %d, output %q", code, out)
 		}
-		if want := "turn 2 of 2: ours, inproc, 2 ranks: pingpong:8 pingpong:64\n"; !strings.HasSuffix(errs, want) {
+		if want := "turn 2 of 2: ours, inproc, 2 ranks: pingpong:131072 pingpong:262144\n"; !strings.HasSuffix(errs, want) {
 			t.Errorf("progress is %q, want it to end in %q", errs, want)
 		}
 	})
 	t.Run("csv", func(t *testing.T) {
 		code, out, errs := runBench(append(args, "-format", "csv")...)
 		records, err := csv.NewReader(strings.NewReader(out)).ReadAll()
-		if code != exitOK || errs != "" || err != nil || len(records) != 3 || strings.Join(records[2][:5], ",") != "pingpong,inproc,2,64,us" {
+		if code != exitOK || errs != "" || err != nil || len(records) != 3 || strings.Join(records[2][:5], ",") != "pingpong,inproc,2,262144,us" {
 			t.Errorf("code %d, output %q, complaint %q, %v", code, out, errs, err)
 		}
 	})
@@ -86,7 +87,7 @@ func TestBenchInprocFormats(t *testing.T) {
 		code, out, errs := runBench(append(args, "-format", "json")...)
 		var rows []map[string]any
 		err := json.Unmarshal([]byte(out), &rows)
-		if code != exitOK || errs != "" || err != nil || len(rows) != 2 || rows[1]["size_bytes"] != 64.0 {
+		if code != exitOK || errs != "" || err != nil || len(rows) != 2 || rows[1]["size_bytes"] != 262144.0 {
 			t.Errorf("code %d, output %q, complaint %q, %v", code, out, errs, err)
 		}
 	})
@@ -105,21 +106,21 @@ func TestBenchComparesInCSV(t *testing.T) {
 	dir := t.TempDir()
 	for name, script := range map[string]string{
 		"mpicc.openmpi": `while [ "$1" != -o ]; do shift; done; : > "$2"`, "mpicc.mpich": `while [ "$1" != -o ]; do shift; done; : > "$2"`,
-		"mpirun.openmpi": `if [ "$1" = --version ]; then echo 4.1; else echo pingpong,2,8,us,0.001; fi`,
-		"mpiexec.mpich":  `if [ "$1" = --version ]; then echo 4.0; else echo pingpong,2,8,us,0.002; fi`,
+		"mpirun.openmpi": `if [ "$1" = --version ]; then echo 4.1; else echo pingpong,2,131072,us,0.001; fi`,
+		"mpiexec.mpich":  `if [ "$1" = --version ]; then echo 4.0; else echo pingpong,2,131072,us,0.002; fi`,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Setenv("PATH", dir)
-	code, out, errs := runBench("--peers", "pingpong", "-np", "2", "-sizes", "8", "-fabric", "inproc", "--format", "csv", "-peers-dir", dir)
+	code, out, errs := runBench("--peers", "pingpong", "-np", "2", "-sizes", "128K", "-fabric", "inproc", "--format", "csv", "-peers-dir", dir)
 	lines := strings.Split(out, "\n")
 	if code != exitOK || errs != "" || len(lines) != 3 || lines[0] != "benchmark,fabric,np,size_bytes,unit,ours,openmpi,mpich,ratio" {
 		t.Fatalf("code %d, output %q, complaint %q", code, out, errs)
 	}
 	cells := strings.Split(lines[1], ",")
-	if len(cells) != 9 || strings.Join(cells[:5], ",") != "pingpong,inproc,2,8,us" || cells[6] != "0.00100000" || cells[7] != "0.00200000" {
+	if len(cells) != 9 || strings.Join(cells[:5], ",") != "pingpong,inproc,2,131072,us" || cells[6] != "0.00100000" || cells[7] != "0.00200000" {
 		t.Errorf("row is %q", lines[1])
 	}
 }
@@ -133,4 +134,55 @@ func TestBenchGivesUp(t *testing.T) {
 	if took := time.Since(begin); took > 20*time.Second {
 		t.Errorf("took %v to give up", took)
 	}
+}
+
+// The command as a process, whose ranks are processes.
+func TestBenchProcess(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "outboard")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Run("launches ranks", func(t *testing.T) {
+		out, err := exec.Command(binary, "bench", "-sizes", "64", "-format", "csv", "-timeout", "30s").CombinedOutput()
+		lines := strings.Split(string(out), "\n")
+		if err != nil || len(lines) != 5 || !strings.HasPrefix(lines[1], "pingpong,shm,2,64,us,") ||
+			!strings.HasPrefix(lines[2], "bandwidth,shm,2,64,MB/s,") || !strings.HasPrefix(lines[3], "allreduce,shm,2,64,us,") {
+			t.Errorf("%v, output %q", err, out)
+		}
+	})
+	t.Run("ends when interrupted", func(t *testing.T) {
+		var stderr bytes.Buffer
+		cmd := exec.Command(binary, "bench", "-v", "-turns", "1000", "allreduce")
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		hung := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+		defer hung.Stop()
+		time.Sleep(300 * time.Millisecond) // ranks are at work
+		begin := time.Now()
+		cmd.Process.Signal(os.Interrupt)
+		cmd.Wait()
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("took %v to end", took)
+		}
+		if code := cmd.ProcessState.ExitCode(); code != exitFail || !strings.Contains(stderr.String(), "interrupt") {
+			t.Errorf("code %d, %q", code, stderr.String())
+		}
+		if left := processesOf(binary); len(left) > 0 {
+			t.Errorf("processes %v are left", left)
+		}
+	})
+}
+
+// processesOf returns the processes that execute the program.
+func processesOf(program string) []string {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	var left []string
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == program {
+			left = append(left, link)
+		}
+	}
+	return left
 }
