@@ -203,6 +203,10 @@ func (a *agent) doLocked(c command, r *result) (err error) {
 		}
 	case "flood":
 		err = a.flood(conn, c)
+	case "churn":
+		err = a.churn(c.Addr)
+	case "pour":
+		err = a.pour(conn)
 	case "echo":
 		echo(a.port, conn, flow{c.N, int(c.X), int(c.Y)})
 	case "bounce":

@@ -243,3 +243,30 @@ func testCloseBesidePoll(e *env) {
 		wg.Wait()
 	}
 }
+
+// A peer that never leaves a region delays Close, but not for ever, and can do no harm afterwards.
+func testCloseBesideHolder(e *env) {
+	ep, _ := e.join()
+	for _, plain := range []bool{false, true} {
+		_, g := e.expose(0x100, 4096, plain)
+		if _, ok := e.enter(ep, g.Key); !ok {
+			e.Fatal("enter: no")
+		}
+		if plain {
+			break
+		}
+		e.leave(ep)
+		e.b.must(command{Do: "withdraw", Region: g})
+	}
+	e.b.closePort()
+	e.wantDownWhileHolding(ep)
+}
+
+func (e *env) wantDownWhileHolding(ep int) {
+	e.Helper()
+	e.a.wantDown(1, fabric.ErrPeerClosed)
+	e.leave(ep)
+	if _, ok := e.enter(ep, 0x100); ok {
+		e.Fatal("entered a region of a closed port")
+	}
+}

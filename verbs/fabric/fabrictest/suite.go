@@ -66,6 +66,7 @@ var suite = []test{
 	{"CreditWakes", testCreditWakes},
 	{"CloseWakes", testCloseWakes},
 	{"CloseBesidePoll", testCloseBesidePoll},
+	{"CloseBesideHolder", testCloseBesideHolder},
 }
 
 // Run runs the suite with all ports in this process.
@@ -94,6 +95,9 @@ func RunProcesses(t *testing.T, open Open) {
 			}}
 			e.run(test)
 		})
+	}
+	for _, test := range kills {
+		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
 	}
 }
 

@@ -15,6 +15,10 @@ const (
 	futexWake = 1
 )
 
+// recheck bounds the sleep in the kernel: a process that was killed after it changed the word has
+// woken nobody.
+const recheck = time.Second
+
 // sleep blocks while *word is value, at most for d, or without limit if d <= 0. It is an ordinary
 // system call: the scheduler gives the processor to another goroutine meanwhile.
 func sleep(word *atomic.Uint32, value uint32, d time.Duration) {
@@ -23,19 +27,17 @@ func sleep(word *atomic.Uint32, value uint32, d time.Duration) {
 		end = time.Now().Add(d)
 	}
 	for word.Load() == value {
-		var limit *unix.Timespec
+		left := recheck
 		if d > 0 {
-			left := time.Until(end)
-			if left <= 0 {
+			if left = min(left, time.Until(end)); left <= 0 {
 				return
 			}
-			ts := unix.NsecToTimespec(int64(left))
-			limit = &ts
 		}
+		limit := unix.NsecToTimespec(int64(left))
 		// Whatever the kernel returns, a wake-up, a signal or that the word is another, the word
 		// tells what to do next.
 		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(value),
-			uintptr(unsafe.Pointer(limit)), 0, 0)
+			uintptr(unsafe.Pointer(&limit)), 0, 0)
 	}
 }
 

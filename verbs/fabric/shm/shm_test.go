@@ -16,8 +16,6 @@ func TestMain(m *testing.M) { fabrictest.Main(m, open) }
 
 func TestFabric(t *testing.T) { fabrictest.Run(t, open) }
 
-func TestFabricProcesses(t *testing.T) { fabrictest.RunProcesses(t, open) }
-
 func Benchmark(b *testing.B) { fabrictest.Benchmark(b, open) }
 
 func BenchmarkProcesses(b *testing.B) { fabrictest.BenchmarkProcesses(b, open) }

@@ -200,7 +200,8 @@ func (p *Port) drain(c *Conn, rx fabric.Receiver, budget int) (n int) {
 }
 
 // rest does what can wait for an owner that is about to sleep or had nothing to do for a while: it
-// publishes releases and looks whether a ring holds what is no packet.
+// publishes releases, and looks into all rings for what is no packet, and for packets that their
+// sender told nobody of because it died.
 func (p *Port) rest() {
 	if !p.lazy && p.bits && p.idle%checkPolls != 0 {
 		return
@@ -212,6 +213,10 @@ func (p *Port) rest() {
 			c.wake()
 		}
 		p.check(c)
+		if p.bits && c.rx.Ready() {
+			p.todo[c.ep/64] |= 1 << (c.ep % 64)
+			p.more = true
+		}
 	}
 }
 
@@ -296,7 +301,7 @@ func (p *Port) delist(c *Conn) {
 		return
 	}
 	p.scan = slices.Delete(p.scan, i, i+1)
-	if p.turn > i {
+	if p.turn > i && !p.bits {
 		p.turn--
 	}
 	if p.bits && len(p.scan) <= ScanLimit/2 {

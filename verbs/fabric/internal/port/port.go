@@ -290,8 +290,12 @@ func (p *Port) tell(c *Conn, r ring.Ring) {
 	}
 }
 
-// Gone makes the next Poll look for peers that have gone, and wakes the owner.
-func Gone(p *Port) { p.ctl.Attend(p.be) }
+// Gone makes the next Poll look for peers that have gone, and wakes the owner: also if the
+// port is no longer armed, for the peer that rang may have died before it woke anybody.
+func Gone(p *Port) {
+	p.ctl.Attend(p.be)
+	p.be.Wake()
+}
 
 // Closed tells whether Shut was called.
 func Closed(p *Port) bool { return p.closed.Load() }

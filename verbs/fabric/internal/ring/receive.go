@@ -19,22 +19,25 @@ const (
 // A Receiver is the receiving end of a ring that the caller has opened. It is for one goroutine at
 // a time.
 type Receiver struct {
-	next *slot  // where the next packet arrives
-	want uint32 // upper half of its word
-	bulk uint32 // bytes of bulk area since the last publication
-	cur  uint32 // bytes of bulk area of the packet that Peek returned
+	slots unsafe.Pointer
+	at    uint64 // offset of the slot where the next packet arrives
+	mask  uint64 // of offsets
+	want  uint32 // upper half of the next packet's word
+	bulk  uint32 // bytes of bulk area since the last publication
+	cur   uint32 // bytes of bulk area of the packet that Peek returned
 
+	bulkBatch uint32
 	pos       uint64 // packets released
 	published uint64 // packets released and published
 	batch     uint64 // packets that may stay unpublished
-	bulkBatch uint32
 	ring      Ring
 }
 
 // NewReceiver returns the receiving end of r.
 func NewReceiver(r Ring) Receiver {
 	return Receiver{
-		next:      r.slot(0),
+		slots:     r.slots,
+		mask:      uint64(r.geo.Slots*SlotLen - 1),
 		want:      1,
 		batch:     uint64(r.geo.Slots / 4),
 		bulkBatch: uint32(r.geo.Bulk / 4),
@@ -45,13 +48,15 @@ func NewReceiver(r Ring) Receiver {
 // Ring returns the ring that the Receiver receives from.
 func (r *Receiver) Ring() Ring { return r.ring }
 
+func (r *Receiver) next() *slot { return (*slot)(unsafe.Add(r.slots, r.at)) }
+
 // Ready tells whether a packet is there.
-func (r *Receiver) Ready() bool { return uint32(r.next.word.Load()>>32) == r.want }
+func (r *Receiver) Ready() bool { return uint32(r.next().word.Load()>>32) == r.want }
 
 // Peek copies the header of the next packet to h and returns its payload, which lies in the ring
 // until Release. Without a packet it leaves h alone.
 func (r *Receiver) Peek(h *fabric.Header) ([]byte, Status) {
-	sl := r.next
+	sl := r.next()
 	word := sl.word.Load()
 	if uint32(word>>32) != r.want {
 		return nil, r.idle(word)
@@ -78,7 +83,7 @@ func (r *Receiver) Peek(h *fabric.Header) ([]byte, Status) {
 
 // Status tells what is at the head of the ring without touching the packet.
 func (r *Receiver) Status() Status {
-	word := r.next.word.Load()
+	word := r.next().word.Load()
 	if uint32(word>>32) == r.want {
 		return Packet
 	}
@@ -98,7 +103,7 @@ func (r *Receiver) idle(word uint64) Status {
 func (r *Receiver) Release(now bool) (published bool) {
 	r.pos++
 	r.want++
-	r.next = r.ring.slot(r.pos & uint64(r.ring.geo.Slots-1))
+	r.at = (r.at + SlotLen) & r.mask
 	r.bulk += r.cur
 	if now || r.pos-r.published >= r.batch || r.bulk >= r.bulkBatch {
 		r.Publish()
@@ -119,5 +124,5 @@ func (r *Receiver) Pending() bool { return r.pos != r.published }
 
 // Fault describes what is wrong at the head of a ring whose status is Corrupt.
 func (r *Receiver) Fault() error {
-	return fmt.Errorf("ring: packet %d has the word %#x, no packet of a %d-byte MTU", r.pos, r.next.word.Load(), r.ring.geo.MTU)
+	return fmt.Errorf("ring: packet %d has the word %#x, no packet of a %d-byte MTU", r.pos, r.next().word.Load(), r.ring.geo.MTU)
 }

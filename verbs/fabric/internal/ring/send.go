@@ -1,10 +1,13 @@
 package ring
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"outboard/verbs/fabric"
 )
+
+var order = binary.NativeEndian
 
 func (r Ring) slot(i uint64) *slot {
 	return (*slot)(unsafe.Add(r.slots, i*SlotLen))
@@ -58,8 +61,8 @@ func (s *Sender) Put(h *fabric.Header, a, b []byte) bool {
 	sl := (*slot)(unsafe.Add(s.slots, i*SlotLen))
 	word := uint64(uint32(pos+1))<<32 | uint64(n)
 	if n <= Inline {
-		copy(sl.data[:], a)
-		copy(sl.data[len(a):], b)
+		move(sl.data[:], a)
+		move(sl.data[len(a):], b)
 	} else {
 		off, ok := s.reserve(n)
 		if !ok {
@@ -76,6 +79,20 @@ func (s *Sender) Put(h *fabric.Header, a, b []byte) bool {
 	s.head = pos + 1
 	sl.word.Store(word)
 	return true
+}
+
+// move copies src to dst, which is long enough. Most payloads are a few words, for which the general
+// copy costs more in being called than in moving.
+func move(dst, src []byte) {
+	switch n := len(src); {
+	case n == 8:
+		order.PutUint64(dst, order.Uint64(src))
+	case n == 16:
+		order.PutUint64(dst, order.Uint64(src))
+		order.PutUint64(dst[8:], order.Uint64(src[8:]))
+	case n > 0:
+		copy(dst, src)
+	}
 }
 
 // Loud tells whether the receiver wants to be told of packets: it has not opened the ring,
