@@ -207,6 +207,9 @@ func (j *job) leave() error {
 			errs = append(errs, j.proc.world.errorf("Finalize", errors.Join(ErrAborted, err), ""))
 		}
 	}
+	j.proc.mu.Lock()
+	j.proc.ended = true // from now on peers leave in good order
+	j.proc.mu.Unlock()
 	close(j.stop)
 	errs = append(errs, j.proc.finish())
 	if j.client != nil {

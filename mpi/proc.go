@@ -21,6 +21,7 @@ type proc struct {
 	world *Comm
 
 	spare *unit.Op // of a blocking call, for the next one; guarded by the NIC's lock
+	gone  []loss   // not yet acted on; guarded by the NIC's lock
 
 	mu       sync.Mutex // after the NIC's lock where both are held
 	comms    map[uint32]*comm
@@ -44,6 +45,7 @@ func newProc(port fabric.Port, rank, size int, wait *verbs.WaitPolicy) (*proc, e
 		return nil, err
 	}
 	nic.OnDown(p.peerDown)
+	nic.OnPoll(p.mournAll)
 	return p, nil
 }
 
@@ -59,20 +61,40 @@ func (p *proc) makeWorld() (err error) {
 }
 
 // peerDown hears from the NIC that a process is gone. Ranks that fail because
-// another has failed go too, and this one may hear of them first: where the launcher says who was first,
-// its word is waited for.
+// another has failed go too, and this one may hear of them first: where the
+// launcher says who was first, its word is waited for. The NIC may be in the middle of anything, even of failing
+// a communicator, so the news is only noted.
 func (p *proc) peerDown(peer int, why error) {
 	var pe *nicrt.PeerError
 	if errors.As(why, &pe) {
 		why = pe.Err
 	}
-	if !p.launcherTells {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.mourn(peer, why)
+	if p.launcherTells {
+		time.AfterFunc(launcherNotice, func() { p.lose(peer, why) })
 		return
 	}
-	time.AfterFunc(launcherNotice, func() { p.lose(peer, why) })
+	p.gone = append(p.gone, loss{peer, why})
+	p.nic.Again()
+}
+
+// loss is a process that is gone.
+type loss struct {
+	peer int
+	why  error
+}
+
+// mournAll acts on what peerDown has noted; the NIC calls it after a poll.
+func (p *proc) mournAll() {
+	if len(p.gone) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.gone) > 0 {
+		l := p.gone[0]
+		p.gone = p.gone[1:]
+		p.mourn(l.peer, l.why)
+	}
 }
 
 // launcherNotice is how long the launcher may take to say which rank failed first.

@@ -46,11 +46,12 @@ type NIC struct {
 
 // peer is a member of the mesh.
 type peer struct {
-	addr string
-	qp   *verbs.QP
-	err  error // why it is gone, or cannot be reached
-	msgs uint64
-	hdr  Header // of the message being received
+	addr    string
+	knocked bool // it has sent before its address was known
+	qp      *verbs.QP
+	err     error // why it is gone, or cannot be reached
+	msgs    uint64
+	hdr     Header // of the message being received
 }
 
 // Config says how to open a NIC. Zero fields take their default.
@@ -143,6 +144,9 @@ func (n *NIC) SetPeer(i int, addr string) {
 	n.Lock()
 	defer n.Unlock()
 	n.peers[i].addr = addr
+	if n.peers[i].knocked {
+		n.connect(i)
+	}
 }
 
 // Lock and Unlock enter and leave the NIC.
@@ -164,8 +168,12 @@ func (n *NIC) Wait(ctx context.Context, f *atomic.Uint32) error { return n.eng.W
 // sets a flag that another goroutine waits for calls it, with the lock held.
 func (n *NIC) Completed() { n.eng.Progressed() }
 
-// OnPoll adds a function that runs at the end of every poll, OnDown one that
-// is told when a peer has gone. Both run with the lock held.
+// Again has the functions of OnPoll run at the end of the next poll. The caller holds the lock.
+func (n *NIC) Again() { n.eng.Again() }
+
+// OnPoll adds a function that runs at the end of a poll in which packets arrived, or
+// that follows a refused Send or Again; OnDown one that is told when a peer
+// has gone. Both run with the lock held; OnDown in the middle of what the NIC does, so it must not start anything.
 func (n *NIC) OnPoll(f func()) {
 	n.Lock()
 	defer n.Unlock()
@@ -265,6 +273,7 @@ func (n *NIC) bring(qp *verbs.QP, addr string) error {
 // knock answers a peer that sent before this side knew of it.
 func (n *NIC) knock(ep int) {
 	if ep < len(n.peers) && !n.closed {
+		n.peers[ep].knocked = true
 		n.connect(ep)
 	}
 }
