@@ -32,7 +32,8 @@
 // caller is killed, even by SIGKILL, the kernel kills the ranks (the
 // parent-death signal) and the guard kills the group. Processes that have left
 // the group, and that the failure of a job or of the caller leaves running,
-// are found by OUTBOARD_JOB in their environment.
+// are found by OUTBOARD_JOB in their environment. A job whose guard is killed
+// is ended.
 //
 // The package needs Linux and /bin/sh.
 package launch

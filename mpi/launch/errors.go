@@ -19,6 +19,8 @@ var (
 	ErrRank = errors.New("rank failed")
 	// ErrInterrupted: a signal has ended the job; an *InterruptError.
 	ErrInterrupted = errors.New("interrupted")
+	// ErrGuard: somebody has killed the guard of the job.
+	ErrGuard = errors.New("the guard of the job was killed")
 	// ErrOutput: the output of the ranks could not be written.
 	ErrOutput = errors.New("cannot write output")
 )

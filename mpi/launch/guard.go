@@ -31,8 +31,10 @@ kill -KILL 0
 // launcher that is killed. Its number stays taken until it is reaped, so the
 // group cannot be mistaken for another.
 type guard struct {
-	cmd  *exec.Cmd
-	life *os.File // the pipe whose end means our death
+	cmd   *exec.Cmd
+	life  *os.File      // the pipe whose end tells it of our death
+	pulse *os.File      // the pipe whose end tells us of its death
+	dead  chan struct{} // closed at its death
 }
 
 // startGuard starts the guard of a job.
@@ -44,21 +46,33 @@ func startGuard(id, temp string) (*guard, error) {
 		}
 		temp = abs
 	}
-	r, w, err := os.Pipe()
+	in, life, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer in.Close()
+	pulse, out, err := os.Pipe()
+	if err != nil {
+		life.Close()
+		return nil, err
+	}
+	defer out.Close()
 	cmd := exec.Command(guardShell, "-c", guardScript, "outboard-guard", id, temp)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
-	cmd.Stdin = r
+	cmd.Stdin, cmd.Stdout = in, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
-		w.Close()
+		life.Close()
+		pulse.Close()
 		return nil, err
 	}
-	return &guard{cmd, w}, nil
+	g := &guard{cmd, life, pulse, make(chan struct{})}
+	go func() {
+		pulse.Read(make([]byte, 1)) // it writes nothing: this is the end
+		close(g.dead)
+	}()
+	return g, nil
 }
 
 // group returns the process group of the job.
@@ -73,4 +87,6 @@ func (g *guard) dismiss() {
 	g.signal(unix.SIGKILL)
 	g.cmd.Wait()
 	g.life.Close()
+	g.pulse.Close()
+	<-g.dead
 }

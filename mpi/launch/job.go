@@ -68,7 +68,7 @@ type Job struct {
 // code of the job: 0, or that of the first rank that failed, where death by
 // signal n counts as 128+n. The error is nil exactly if the code is 0;
 // otherwise it is an *ArgError (code 2), a *StartError (126), a *RankError,
-// an *InterruptError, an ErrOutput, or the cause of the context's end. When
+// an *InterruptError, an ErrGuard, an ErrOutput, or the cause of the context's end. When
 // Run returns no process of the job is left. Several jobs may run at a time.
 func (j Job) Run(ctx context.Context) (int, error) {
 	if j.Temp != "" {

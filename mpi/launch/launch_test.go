@@ -220,21 +220,21 @@ func TestContext(t *testing.T) {
 
 // watch is a writer that tells when a text has come by so many times.
 type watch struct {
-	bytes.Buffer
-	text  string
-	times int
-	seen  chan struct{}
+	bytes.Buffer // to be read when the job is over
+	text         string
+	times        int
+	seen         chan string // gets what has come so far
 }
 
 func newWatch(text string, times int) *watch {
-	return &watch{text: text, times: times, seen: make(chan struct{})}
+	return &watch{text: text, times: times, seen: make(chan string, 1)}
 }
 
 func (w *watch) Write(p []byte) (int, error) {
 	before := strings.Count(w.String(), w.text)
 	n, err := w.Buffer.Write(p)
 	if before < w.times && strings.Count(w.String(), w.text) >= w.times {
-		close(w.seen)
+		w.seen <- w.String()
 	}
 	return n, err
 }

@@ -157,6 +157,8 @@ func act(deed string) int {
 		signal.Ignore(unix.SIGTERM, unix.SIGINT)
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
+	case "group": // tells its process group, whose leader is the guard
+		fmt.Println("group", unix.Getpgrp())
 	case "babble": // what is no PMI, and stay
 		unix.Write(pmiFD, []byte("hello\n"))
 	case "counting": // says which signals it gets, until SIGUSR2

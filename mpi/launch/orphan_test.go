@@ -140,3 +140,18 @@ func TestStopAndContinue(t *testing.T) {
 		waitUntil(t, "the end of a child", func() bool { return !alive(pid) })
 	}
 }
+
+// A job does not go on without its guard.
+func TestKilledGuard(t *testing.T) {
+	job, _, _ := testJob(2, "act", "0=group", "1=group")
+	out := newWatch("group ", 2)
+	job.Stdout = out
+	go func() {
+		var guard int
+		fmt.Sscanf(<-out.seen, "group %d", &guard)
+		unix.Kill(guard, unix.SIGKILL)
+	}()
+	if code, err := run(t, job); code != 1 || !errors.Is(err, ErrGuard) {
+		t.Errorf("code %d, %v", code, err)
+	}
+}

@@ -64,7 +64,7 @@ func (s *supervisor) supervise(ctx context.Context) {
 	s.timer.Stop()
 	defer s.timer.Stop()
 	var suspicion <-chan time.Time
-	done := ctx.Done()
+	done, unguarded := ctx.Done(), s.guard.dead
 	for left := len(s.ranks); left > 0 && s.phase < abandoned; {
 		select {
 		case e := <-s.exits:
@@ -81,6 +81,9 @@ func (s *supervisor) supervise(ctx context.Context) {
 		case <-done:
 			done = nil
 			s.stop(codeFail, cancelled(ctx))
+		case <-unguarded: // nobody would tidy up after us
+			unguarded = nil
+			s.stop(codeFail, fmt.Errorf("launch: %w", ErrGuard))
 		case <-s.timer.C:
 			s.advance()
 		}
