@@ -2,6 +2,7 @@ package verbs
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/Mellanox/rdmamap"
@@ -40,14 +41,16 @@ func Devices() []Device {
 }
 
 // quiet guards a look into sysfs: rdmamap panics on malformed entries, which
-// for a listing means that there is nothing to show.
+// for a listing means that there is nothing to show. The result is sorted.
 func quiet(look func() []string) (out []string) {
 	defer func() {
 		if recover() != nil {
 			out = nil
 		}
 	}()
-	return look()
+	out = look()
+	slices.Sort(out)
+	return out
 }
 
 // Limits of the emulated device; creating or posting past them is an error.

@@ -2,6 +2,7 @@ package verbs_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -178,4 +179,56 @@ func (e *end) wait(t testing.TB) verbs.WC {
 		t.Fatalf("waiting for a completion: %v", err)
 	}
 	return wc[0]
+}
+
+// expect waits for the next completion and checks its request and status.
+func (e *end) expect(t testing.TB, id uint64, st verbs.Status) verbs.WC {
+	t.Helper()
+	wc := e.wait(t)
+	if wc.ID != id || wc.Status != st {
+		t.Fatalf("completion of request %d with %v (%s), want request %d with %v", wc.ID, wc.Status, wc.Detail, id, st)
+	}
+	return wc
+}
+
+// quiet checks that no completion is there, or comes within d.
+func (e *end) quiet(t testing.TB, d time.Duration) {
+	t.Helper()
+	var wc [1]verbs.WC
+	for end := time.Now().Add(d); ; time.Sleep(100 * time.Microsecond) {
+		if n, err := e.cq.Poll(wc[:]); n != 0 || err != nil {
+			t.Fatalf("completion %+v, error %v, want none", wc[0], err)
+		}
+		if time.Now().After(end) {
+			return
+		}
+	}
+}
+
+// reaches waits for a state.
+func (e *end) reaches(t testing.TB, want verbs.State) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); e.state() != want; time.Sleep(50 * time.Microsecond) {
+		if time.Now().After(end) {
+			t.Fatalf("queue pair in %v, want %v", e.state(), want)
+		}
+	}
+}
+
+// wantErr checks the sentinel and the kind of an error.
+func wantErr(t testing.TB, err, want error) {
+	t.Helper()
+	var e *verbs.Error
+	if !errors.Is(err, want) || !errors.As(err, &e) {
+		t.Fatalf("error %v, want a *verbs.Error that is %q", err, want)
+	}
+}
+
+// pattern is n bytes that depend on seed.
+func pattern(n int, seed byte) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i*7+i>>8) ^ seed
+	}
+	return b
 }
