@@ -146,7 +146,7 @@ func measure(b *testing.B, open Open, do func(command) result, f flow) []time.Du
 }
 
 // pair opens and joins two ports of this process.
-func pair(b *testing.B, open Open) (p [2]fabric.Port, c [2]fabric.Conn) {
+func pair(b testing.TB, open Open) (p [2]fabric.Port, c [2]fabric.Conn) {
 	var errs [6]error
 	for i := range p {
 		p[i], errs[i] = open(Options{})

@@ -71,6 +71,7 @@ var suite = []test{
 
 // Run runs the suite with all ports in this process.
 func Run(t *testing.T, open Open) {
+	t.Run("NoAllocation", func(t *testing.T) { testNoAllocation(t, open) })
 	for _, test := range suite {
 		t.Run(test.name, func(t *testing.T) {
 			e := &env{T: t, make: func(name string, o Options) *node {

@@ -28,6 +28,9 @@ type remote struct {
 
 	dead    atomic.Bool // its process has ended
 	refused atomic.Bool // the kernel forbids to reach its memory
+
+	here  [1]unix.Iovec // arguments of Copy
+	there [1]unix.RemoteIovec
 }
 
 var _ port.Peer = (*remote)(nil)
@@ -83,19 +86,11 @@ func (r *remote) Copy(h *port.Held, off uint64, p []byte, write bool) error {
 	if r.dead.Load() {
 		return r.Err()
 	}
-	move := unix.ProcessVMReadv
-	if write {
-		move = unix.ProcessVMWritev
-	}
 	at := h.Real + off
 	for first := true; len(p) > 0; first = false {
-		// The kernel moves at most 2 GiB less a page in one call, and less at the end of what is
-		// mapped.
-		here := unix.Iovec{Base: &p[0], Len: uint64(min(len(p), 1<<30))}
-		there := unix.RemoteIovec{Base: uintptr(at), Len: int(here.Len)}
-		n, err := move(int(r.addr.pid), []unix.Iovec{here}, []unix.RemoteIovec{there}, 0)
+		n, err := r.copySome(p[:min(len(p), copyMax)], at, write)
 		switch {
-		case errors.Is(err, unix.EINTR):
+		case err == unix.EINTR:
 			continue
 		case err != nil:
 			return r.copyError(err, first, at)
@@ -108,6 +103,22 @@ func (r *remote) Copy(h *port.Held, off uint64, p []byte, write bool) error {
 		return r.Err()
 	}
 	return nil
+}
+
+// copyMax is what one system call is asked to move. The kernel moves at most 2 GiB less a page.
+const copyMax = 1 << 30
+
+// copySome moves some bytes, fewer than all if the peer's memory ends before.
+func (r *remote) copySome(p []byte, at uint64, write bool) (n int, err error) {
+	r.here[0] = unix.Iovec{Base: &p[0], Len: uint64(len(p))}
+	r.there[0] = unix.RemoteIovec{Base: uintptr(at), Len: len(p)}
+	if write {
+		n, err = unix.ProcessVMWritev(int(r.addr.pid), r.here[:], r.there[:], 0)
+	} else {
+		n, err = unix.ProcessVMReadv(int(r.addr.pid), r.here[:], r.there[:], 0)
+	}
+	r.here[0].Base = nil
+	return n, err
 }
 
 func (r *remote) copyError(err error, first bool, at uint64) error {

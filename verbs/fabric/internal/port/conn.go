@@ -23,6 +23,7 @@ type Conn struct {
 	joined atomic.Bool // holds the sender's end of the peer's ring
 	down   bool        // reported down: nothing more is received or sent
 	shut   bool        // closed
+	broken bool        // what is at the head of the ring is no packet
 	cause  error
 
 	peer   Peer

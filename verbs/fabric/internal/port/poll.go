@@ -177,7 +177,7 @@ func (p *Port) drain(c *Conn, rx fabric.Receiver, budget int) (n int) {
 		payload, status := c.rx.Peek(&p.head)
 		if status != ring.Packet {
 			if status == ring.Corrupt {
-				p.condemn(c, c.fault())
+				p.reject(c)
 			}
 			break
 		}
@@ -223,12 +223,14 @@ func (p *Port) rest() {
 // check condemns c if its ring holds something that is no packet.
 func (p *Port) check(c *Conn) {
 	if !c.shut && !c.down && c.rx.Status() == ring.Corrupt {
-		p.condemn(c, c.fault())
+		p.reject(c)
 	}
 }
 
-func (c *Conn) fault() error {
-	return fmt.Errorf("%w: it broke the rules of the ring of endpoint %d: %w", fabric.ErrPeerDied, c.ep, c.rx.Fault())
+// reject condemns c, in whose ring is something that is no packet.
+func (p *Port) reject(c *Conn) {
+	c.broken = true
+	p.condemn(c, fmt.Errorf("%w: it broke the rules of the ring of endpoint %d: %w", fabric.ErrPeerDied, c.ep, c.rx.Fault()))
 }
 
 // attend looks for Conns whose peer has gone.
@@ -258,7 +260,7 @@ func (p *Port) condemn(c *Conn, cause error) {
 // bury reports the condemned Conns that are drained.
 func (p *Port) bury(rx fabric.Receiver) {
 	for _, c := range p.gone {
-		if !c.shut && c.rx.Status() != ring.Packet {
+		if !c.shut && !c.down && (c.broken || c.rx.Status() != ring.Packet) {
 			p.disconnect(c)
 			rx.Down(c.cookie, c.cause)
 		}

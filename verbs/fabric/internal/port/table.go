@@ -121,8 +121,22 @@ func (t *Table) remove(key uint32) error {
 
 // forget drops the memory of a removed key that nobody holds any more.
 func (t *Table) forget(key uint32) {
+	if buf := t.buf(key); buf != nil {
+		*buf = nil
+	}
+}
+
+// buf returns where the memory of a region of this process stands, or nil.
+func (t *Table) buf(key uint32) *[]byte {
 	i := int(key >> 8)
-	t.bufs[i/chunkLen].Load()[i%chunkLen] = nil
+	if i/chunkLen >= len(t.bufs) {
+		return nil
+	}
+	chunk := t.bufs[i/chunkLen].Load()
+	if chunk == nil {
+		return nil
+	}
+	return &chunk[i%chunkLen]
 }
 
 // keys calls f for each published key.
@@ -151,8 +165,8 @@ func (t *Table) look(key uint32, h *Held) bool {
 		Real:   e.real,
 		Seg:    e.seg,
 	}
-	if t.bufs != nil {
-		h.Buf = t.bufs[key>>8/chunkLen].Load()[key>>8%chunkLen]
+	if buf := t.buf(key); buf != nil {
+		h.Buf = *buf
 	}
 	return true
 }

@@ -1,7 +1,5 @@
 package ring
 
-import "runtime"
-
 // The state word says who holds the two ends. The receiver's end is closed,
 // open, or retired: closed while a sender is still there. The sender's end is free, claimed, or
 // finished: the sender has left and its packets may wait. The upper half
@@ -151,5 +149,4 @@ func (r Ring) wipe() {
 		r.slot(uint64(i)).word.Store(0)
 	}
 	c.state.Store(0)
-	runtime.KeepAlive(c)
 }
