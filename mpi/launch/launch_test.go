@@ -251,11 +251,11 @@ func TestSignals(t *testing.T) {
 		{"harmless ones are passed on", "counting", []syscall.Signal{unix.SIGUSR1, unix.SIGUSR2}, 0, nil, []string{"SIGUSR1", "SIGUSR2"}},
 		{"the program may survive one interrupt", "counting", []syscall.Signal{unix.SIGINT, unix.SIGUSR2}, 0, nil, []string{"SIGINT", "SIGUSR2"}},
 		{"but not two", "counting", []syscall.Signal{unix.SIGINT, unix.SIGINT}, 130, ErrInterrupted, []string{"SIGINT"}},
-		{"interrupt", "wait", []syscall.Signal{unix.SIGINT}, 130, ErrInterrupted, nil},
-		{"hang-up", "wait", []syscall.Signal{unix.SIGHUP}, 129, ErrInterrupted, nil},
+		{"interrupt", "sleep", []syscall.Signal{unix.SIGINT}, 130, ErrInterrupted, nil},
+		{"hang-up", "sleep", []syscall.Signal{unix.SIGHUP}, 129, ErrInterrupted, nil},
 		{"termination", "counting", []syscall.Signal{unix.SIGTERM}, 143, ErrInterrupted, nil},
 		{"termination of the stubborn", "stubborn", []syscall.Signal{unix.SIGTERM}, 143, ErrInterrupted, nil},
-		{"death by another signal", "wait", []syscall.Signal{unix.SIGKILL}, 137, ErrRank, nil},
+		{"death by another signal", "sleep", []syscall.Signal{unix.SIGUSR1}, 138, ErrRank, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -265,11 +265,7 @@ func TestSignals(t *testing.T) {
 			signals := make(chan os.Signal)
 			job.Stdout, job.Signals = out, signals
 			go func() {
-				if test.deed == "wait" {
-					time.Sleep(300 * time.Millisecond)
-				} else {
-					<-out.seen
-				}
+				<-out.seen
 				for _, s := range test.send {
 					signals <- s
 					time.Sleep(100 * time.Millisecond) // two of a kind may become one

@@ -159,6 +159,9 @@ func act(deed string) int {
 		time.Sleep(time.Hour)
 	case "group": // tells its process group, whose leader is the guard
 		fmt.Println("group", unix.Getpgrp())
+	case "sleep": // as a program that does not handle signals
+		fmt.Println(unix.Exec("/bin/sh", []string{"sh", "-c", "echo ready; exec sleep 3600"}, os.Environ()))
+		return 95
 	case "babble": // what is no PMI, and stay
 		unix.Write(pmiFD, []byte("hello\n"))
 	case "counting": // says which signals it gets, until SIGUSR2

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -193,7 +194,8 @@ func (s *supervisor) finish() (int, error) {
 	}
 	drained := s.drain()
 	close(s.over)
-	if failed, ok := s.err.(*RankError); ok {
+	var failed *RankError
+	if errors.As(s.err, &failed) {
 		failed.Tail = s.ranks[failed.Rank].tail.get()
 	}
 	switch {

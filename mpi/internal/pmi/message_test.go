@@ -77,10 +77,10 @@ func TestReadLine(t *testing.T) {
 			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 	}
-	if _, err := readLine(r); err != io.ErrUnexpectedEOF {
+	if _, err := readLine(r); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a stream that ends inside a line: %v", err)
 	}
-	if _, err := readLine(newLineReader(strings.NewReader(""))); err != io.EOF {
+	if _, err := readLine(newLineReader(strings.NewReader(""))); !errors.Is(err, io.EOF) {
 		t.Errorf("an empty stream: %v", err)
 	}
 	if _, err := readLine(newLineReader(strings.NewReader(long + "\n"))); !errors.Is(err, ErrProtocol) {

@@ -60,14 +60,14 @@ func talk(ctx context.Context, c *Client) error {
 	for peer := range c.Size {
 		b, err := c.GetBytes(ctx, fmt.Sprintf("addr-%d", peer))
 		if err != nil || !bytes.Equal(b, []byte{byte(peer), 0, 0xff}) {
-			return fmt.Errorf("address of %d: %v, %v", peer, b, err)
+			return fmt.Errorf("address of %d: %v, %w", peer, b, err)
 		}
 	}
 	if _, err := c.Get(ctx, "nobody"); err == nil {
 		return fmt.Errorf("a key that nobody has put was found")
 	}
 	if nodes, err := c.Nodes(ctx); err != nil || len(nodes) != c.Size {
-		return fmt.Errorf("nodes: %v, %v", nodes, err)
+		return fmt.Errorf("nodes: %v, %w", nodes, err)
 	}
 	if _, err := c.UniverseSize(ctx); err != nil {
 		return err

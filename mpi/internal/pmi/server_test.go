@@ -31,7 +31,7 @@ func TestServerExchange(t *testing.T) {
 			}
 			for peer := range ranks {
 				if v, err := c.Get(ctx, fmt.Sprintf("r%d-%d", round, peer)); err != nil || v != fmt.Sprint(peer*round) {
-					return fmt.Errorf("round %d: peer %d has %q, %v", round, peer, v, err)
+					return fmt.Errorf("round %d: peer %d has %q, %w", round, peer, v, err)
 				}
 			}
 		}
@@ -43,10 +43,10 @@ func TestServerExchange(t *testing.T) {
 			return errors.New(diff)
 		}
 		if n, err := c.UniverseSize(ctx); n != ranks || err != nil {
-			return fmt.Errorf("universe of %d, %v", n, err)
+			return fmt.Errorf("universe of %d, %w", n, err)
 		}
 		if n, err := c.AppNum(ctx); n != 0 || err != nil {
-			return fmt.Errorf("application %d, %v", n, err)
+			return fmt.Errorf("application %d, %w", n, err)
 		}
 		return c.Finalize(ctx)
 	})
