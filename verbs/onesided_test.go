@@ -70,8 +70,10 @@ func TestAtomics(t *testing.T) {
 		} {
 			c.ID, c.Flags, c.RemoteAddr, c.RKey = uint64(i), verbs.Signaled, mem.Addr()+8, mem.RKey()
 			c.SG = []verbs.SGE{out.part(0, 3), out.part(3, 5)}
+			b.sync()
 			must(t, a.qp.PostSend(c))
 			a.expect(t, uint64(i), verbs.Success)
+			b.sync()
 			if got := binary.NativeEndian.Uint64(out.b); got != value {
 				t.Fatalf("%v %d returned %#x, want %#x", c.Opcode, i, got, value)
 			}
