@@ -91,7 +91,8 @@ type Port interface {
 	// not reserved. Endpoints below the number that the port was made
 	// with as reserved are only opened by number. The cookie comes back with
 	// each packet of the Conn.
-	// Errors: ErrInUse, ErrNoEndpoint, ErrClosed.
+	// Errors: ErrInUse (open, or the peer of its last Conn has not polled since that was
+	// closed), ErrNoEndpoint, ErrClosed.
 	Open(ep int, cookie uint32) (Conn, error)
 
 	// Poll gives arrived packets and events to rx, at most budget packets, and
@@ -146,9 +147,9 @@ type Receiver interface {
 	// may open it, within this call or later, or never.
 	Knock(ep int)
 
-	// Down says that the Conn will carry nothing more: ErrPeerClosed or ErrPeerDied,
-	// wrapped with what is known. It is called once, after the last packet
-	// that the peer sent.
+	// Down says that the Conn will carry nothing more, wrapped with what is known: ErrPeerClosed if the
+	// peer closed its Conn or its port, ErrPeerDied if its process ended or broke the rules of the
+	// wire. It is called once, after the last packet that the peer sent.
 	Down(cookie uint32, err error)
 }
 

@@ -107,10 +107,18 @@ func At(mem unsafe.Pointer, g Geometry) Ring {
 	}
 }
 
+// colours is the number of places in a page where New lets a ring start, so that the rings that are
+// polled together fall into different sets of the first-level cache.
+const colours = 16
+
+var colour atomic.Uint32
+
 // New makes a ring of ordinary memory.
 func New(g Geometry) Ring {
-	raw := make([]byte, g.Size()+Align)
+	const step = 2 * Align
+	raw := make([]byte, g.Size()+Align+colours*step)
 	skip := -uintptr(unsafe.Pointer(&raw[0])) & (Align - 1)
+	skip += uintptr(colour.Add(1)%colours) * step
 	return At(unsafe.Pointer(&raw[skip]), g)
 }
 

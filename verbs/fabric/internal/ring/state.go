@@ -89,9 +89,7 @@ func (r Ring) Retire(gone bool) (tell bool) {
 			next = s&^rxOpen | rxRetired
 		}
 		if r.ctl.state.CompareAndSwap(s, next) {
-			if claimed {
-				r.SetQuiet(false)
-			} else {
+			if !claimed {
 				r.wipe()
 			}
 			return claimed
