@@ -36,7 +36,7 @@ func (n *NIC) scheduleMessage(t *Task) Verdict {
 	case err != nil:
 		return Fail
 	}
-	return Drop // nothing is left to process
+	return Process
 }
 
 // execWire is the NIC as the executor sees it.
