@@ -48,7 +48,7 @@ func (u *Unit) arriveEager(t *nicrt.Task, h *nicrt.Header, data []byte) bool {
 		u.deliver(op, k.Source, k.Tag, data)
 		return true
 	}
-	if len(u.ended) > 0 && u.ended[k.Ctx] != nil {
+	if u.ended.err(k.Ctx) != nil {
 		u.stats.Refused++
 		return true
 	}
@@ -75,7 +75,7 @@ func (u *Unit) arriveRTS(t *nicrt.Task, h *nicrt.Header, payload []byte) bool {
 		u.read(op, &m)
 		return true
 	}
-	if u.ended[k.Ctx] != nil {
+	if u.ended.err(k.Ctx) != nil {
 		u.stats.Refused++
 		u.answer(m.peer, m.rts.id, finRefused)
 		return true

@@ -7,54 +7,61 @@ import "outboard/nicrt"
 type item struct {
 	op  *Op
 	fin uint32
+	how uint16 // of the FIN
 }
 
-// outbox holds, for each peer, what could not be sent yet, in order.
+// A queue holds what could not be sent to one peer yet, in order.
+type queue struct {
+	items []item // those before next have gone; empty when all have
+	next  int
+	busy  bool // in outbox.busy
+}
+
 type outbox struct {
-	queues [][]item
-	busy   []int // peers whose queue is not empty
+	queues []queue // by peer
+	busy   []int32 // peers whose queue was not empty when last looked at
 }
 
-func (o *outbox) init(peers int) { o.queues = make([][]item, peers) }
+func (q *queue) push(it item) {
+	if len(q.items) == cap(q.items) && q.next > len(q.items)/2 {
+		n := copy(q.items, q.items[q.next:])
+		clear(q.items[n:])
+		q.items, q.next = q.items[:n], 0
+	}
+	q.items = append(q.items, it)
+}
 
-func (o *outbox) empty(peer int) bool { return len(o.queues[peer]) == 0 }
+func (q *queue) pop() {
+	q.items[q.next] = item{}
+	if q.next++; q.next == len(q.items) {
+		q.items, q.next = q.items[:0], 0
+	}
+}
 
-// post sends an item, now or when there is room.
+// cut takes out the items that which accepts.
+func (q *queue) cut(which func(item) bool) {
+	n := 0
+	for _, it := range q.items[q.next:] {
+		if !which(it) {
+			q.items[n] = it
+			n++
+		}
+	}
+	clear(q.items[n:])
+	q.items, q.next = q.items[:n], 0
+}
+
+// post sends an item, now or when there is room. The peer is not known to be lost.
 func (u *Unit) post(peer int, it item) {
-	if u.out.empty(peer) {
-		if u.transmit(peer, &it) {
-			return
-		}
-		if u.nic.PeerErr(peer) != nil {
-			u.lost(it, u.nic.PeerErr(peer))
-			return
-		}
-		u.out.busy = append(u.out.busy, peer)
+	q := &u.out.queues[peer]
+	q.push(it)
+	if len(q.items) > 1 {
+		return
 	}
-	u.out.queues[peer] = append(u.out.queues[peer], it)
-}
-
-// transmit puts an item on the wire if there is room.
-func (u *Unit) transmit(peer int, it *item) bool {
-	op := it.op
-	switch {
-	case op == nil:
-		h := nicrt.Header{Program: Program, Op: opFIN, Tag: uint64(it.fin)}
-		return u.nic.Send(peer, &h, nil)
-	case op.Len > u.eager:
-		h, b := header(opRTS, op.key), op.rts.encode()
-		if !u.nic.Send(peer, &h, b[:]) {
-			return false
-		}
-		op.state = waiting
-	default:
-		h := eagerHeader(op.key)
-		if !u.nic.Send(peer, &h, op.buf) {
-			return false
-		}
-		u.finish(op, nil)
+	if u.drain(peer); len(q.items) > 0 && !q.busy {
+		q.busy = true
+		u.out.busy = append(u.out.busy, int32(peer))
 	}
-	return true
 }
 
 // kick sends what has waited, as far as there is room now.
@@ -64,22 +71,49 @@ func (u *Unit) kick() {
 	}
 	keep := u.out.busy[:0]
 	for _, peer := range u.out.busy {
-		q := u.out.queues[peer]
-		n := 0
-		for n < len(q) && u.transmit(peer, &q[n]) {
-			n++
-		}
-		rest := q[:copy(q, q[n:])]
-		clear(q[len(rest):])
-		u.out.queues[peer] = rest
-		if len(rest) > 0 {
+		u.drain(int(peer))
+		if q := &u.out.queues[peer]; len(q.items) > 0 {
 			keep = append(keep, peer)
+		} else {
+			q.busy = false
 		}
 	}
 	u.out.busy = keep
 }
 
-// lost ends an item that can no longer be sent.
+// drain sends what waits for a peer, as far as there is room. It may find that the peer is lost: failPeer has emptied
+// the queue then. So an item stays in its queue until it has been sent.
+func (u *Unit) drain(peer int) {
+	q := &u.out.queues[peer]
+	for len(q.items) > 0 && u.transmit(peer, q.items[q.next]) {
+		q.pop()
+	}
+}
+
+// transmit puts an item on the wire if there is room.
+func (u *Unit) transmit(peer int, it item) bool {
+	op := it.op
+	if op == nil {
+		h := nicrt.Header{Program: Program, Op: opFIN, Aux: it.how, Tag: uint64(it.fin)}
+		return u.nic.Send(peer, &h, nil)
+	}
+	if op.Len > u.eager {
+		h, b := header(opRTS, op.key), op.rts.encode()
+		if !u.nic.Send(peer, &h, b[:]) {
+			return false
+		}
+		op.state = waiting
+		return true
+	}
+	h := header(opEager, op.key)
+	if !u.nic.Send(peer, &h, op.buf) {
+		return false
+	}
+	u.finish(op, nil)
+	return true
+}
+
+// lost ends an item that will not be sent.
 func (u *Unit) lost(it item, err error) {
 	switch {
 	case it.op == nil:

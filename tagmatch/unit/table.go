@@ -1,10 +1,11 @@
 package unit
 
-// A table numbers operations that wait for an answer. An id is an index and a
-// generation, so that a late or forged answer finds nothing.
+// A table numbers the sends that wait for FIN. An id is an index in the lower 24 bits and, above, a
+// generation that changes at each reuse, so that a late or forged answer finds nothing.
 type table struct {
 	entries []entry
 	free    []uint32
+	limit   int
 }
 
 type entry struct {
@@ -15,7 +16,15 @@ type entry struct {
 	live bool
 }
 
-const genShift = 24
+const (
+	genShift = 24
+	maxSends = 1 << genShift
+)
+
+func newTable() table { return table{limit: maxSends} }
+
+// full says that add must not be called.
+func (t *table) full() bool { return len(t.free) == 0 && len(t.entries) >= t.limit }
 
 func (t *table) add(op *Op, peer int32, key uint32) uint32 {
 	if len(t.free) == 0 {
@@ -34,7 +43,7 @@ func (t *table) id(i int) uint32 { return uint32(i) | uint32(t.entries[i].gen)<<
 
 // get finds an entry, or nil.
 func (t *table) get(id uint32) *entry {
-	if i := id & (1<<genShift - 1); int(i) < len(t.entries) && t.entries[i].live && t.id(int(i)) == id {
+	if i := id & (maxSends - 1); int(i) < len(t.entries) && t.entries[i].live && t.id(int(i)) == id {
 		return &t.entries[i]
 	}
 	return nil
@@ -44,5 +53,5 @@ func (t *table) get(id uint32) *entry {
 func (t *table) remove(id uint32) {
 	e := t.get(id)
 	*e = entry{gen: e.gen + 1}
-	t.free = append(t.free, id&(1<<genShift-1))
+	t.free = append(t.free, id&(maxSends-1))
 }

@@ -1,106 +1,19 @@
 package unit
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"sync/atomic"
-
 	"outboard/nicrt"
 	"outboard/tagmatch"
 )
-
-// Program is the number under which the unit is installed on every NIC.
-const Program = 1
-
-// What a message is, in Header.Op.
-const (
-	opEager = iota + 1 // the payload is the data
-	opRTS              // request to send: the payload is a rts
-	opFIN              // Header.Tag is the id of the send whose buffer has been read
-)
-
-// ErrTruncate reports a message longer than the receive's buffer. The buffer
-// holds the message's beginning; nothing past its end was touched.
-var ErrTruncate = errors.New("message longer than the receive buffer")
-
-// An Op is a send or a receive in flight. The caller owns the memory of the Op and of its
-// buffer, and must not touch either from Send or Recv until Done is not zero. Then
-// the other exported fields are valid and the Op may be used again.
-type Op struct {
-	Done atomic.Uint32
-	// Err is nil, ErrTruncate, or why the operation failed.
-	Err error
-	// Source, Tag and Len are of the message: for a receive those that came, Len being the whole
-	// message's length in bytes.
-	Source, Tag int32
-	Len         int
-
-	key    tagmatch.Key
-	buf    []byte
-	handle tagmatch.Handle
-	peer   int32
-	state  opState
-	rts    rts
-}
-
-type opState uint8
-
-const (
-	idle opState = iota
-	posted
-	queued  // send that waits for room on the wire
-	waiting // send that waits for FIN
-	reading // receive whose data is being read
-)
-
-// rts is what a request to send carries.
-type rts struct {
-	addr, len uint64
-	key       uint32
-	id        uint32 // of the send: index and generation
-}
-
-const rtsLen = 24
-
-func (r *rts) encode() (b [rtsLen]byte) {
-	binary.LittleEndian.PutUint64(b[0:], r.addr)
-	binary.LittleEndian.PutUint64(b[8:], r.len)
-	binary.LittleEndian.PutUint32(b[16:], r.key)
-	binary.LittleEndian.PutUint32(b[20:], r.id)
-	return b
-}
-
-func (r *rts) decode(b []byte) {
-	r.addr, r.len = binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
-	r.key, r.id = binary.LittleEndian.Uint32(b[16:]), binary.LittleEndian.Uint32(b[20:])
-}
-
-// message is one that came before its receive.
-type message struct {
-	peer        int32
-	source, tag int32
-	eager       bool
-	data        []byte // eager: pooled copy
-	rts         rts
-}
-
-func (m *message) length() int {
-	if m.eager {
-		return len(m.data)
-	}
-	return int(m.rts.len)
-}
 
 // A Unit is the match unit of one NIC. All its methods are called with the NIC's lock held.
 type Unit struct {
 	nic   *nicrt.NIC
 	match *tagmatch.Engine[*Op, message]
 	eager int // longest eager message
+	out   outbox
 	pool  pool
 	sends table
-	reads table
-	out   outbox
+	ended contexts
 	stats Stats
 }
 
@@ -108,20 +21,22 @@ type Unit struct {
 type Stats struct {
 	Eager, Rendezvous uint64 // messages received, by protocol
 	Unexpected        uint64 // of these before their receive was posted
+	Refused           uint64 // messages of contexts that have ended, dropped
 	Malformed         uint64 // messages that no unit sends, dropped
 }
 
 // New installs a match unit on a NIC. Messages up to eager bytes are sent with their data, longer ones by
-// rendezvous; 0 stands for the longest that fits a packet.
+// rendezvous; 0 stands for the longest that fits a packet, and more than that is a *RangeError. It is called without the lock, before the first
+// message can arrive.
 func New(nic *nicrt.NIC, eager int) (*Unit, error) {
+	if eager < 0 || eager > nic.EagerMax() {
+		return nil, &RangeError{What: "eager limit", Value: eager, Max: nic.EagerMax()}
+	}
 	if eager == 0 {
 		eager = nic.EagerMax()
 	}
-	if eager < 0 || eager > nic.EagerMax() {
-		return nil, fmt.Errorf("unit: eager limit of %d bytes: expected 0 to %d", eager, nic.EagerMax())
-	}
-	u := &Unit{nic: nic, eager: eager, match: tagmatch.New[*Op, message](tagmatch.Limits{})}
-	u.out.init(nic.Peers())
+	u := &Unit{nic: nic, eager: eager, match: tagmatch.New[*Op, message](tagmatch.Limits{}), sends: newTable()}
+	u.out.queues = make([]queue, nic.Peers())
 	if _, err := nic.Install(Program, nicrt.Program{Name: "tagmatch", Resident: true, Header: u.arrive}); err != nil {
 		return nil, err
 	}
@@ -136,71 +51,96 @@ func (u *Unit) Stats() Stats { return u.stats }
 // EagerMax is the longest message that is sent with its data, in bytes.
 func (u *Unit) EagerMax() int { return u.eager }
 
-// Send sends buf to a peer under key k, whose Source is the sender's rank as the receiver
-// knows it. Done means that buf may be used again.
-func (u *Unit) Send(op *Op, peer int, k tagmatch.Key, buf []byte) {
-	if len(buf) <= u.eager && u.out.empty(peer) {
-		h := eagerHeader(k)
-		if u.nic.Send(peer, &h, buf) {
-			op.Err, op.Len = nil, len(buf)
-			op.Done.Store(1)
-			return
-		}
-	}
-	u.sendSlow(op, peer, k, buf)
-}
-
-// TrySend sends a message of at most EagerMax bytes at once, or reports that it cannot. It is Send for a caller who need not
-// wait, without an Op.
+// TrySend sends a short message at once, or reports that it cannot: the wire has no room, earlier messages
+// wait, buf is longer than EagerMax, or Send would report an error. It is Send for a caller who need not wait, without an Op.
 func (u *Unit) TrySend(peer int, k tagmatch.Key, buf []byte) bool {
-	if !u.out.empty(peer) {
+	if uint(peer) >= uint(len(u.out.queues)) || len(u.out.queues[peer].items) > 0 || len(buf) > u.eager || k.Source|k.Tag < 0 {
 		return false
 	}
-	h := eagerHeader(k)
+	h := header(opEager, k)
 	return u.nic.Send(peer, &h, buf)
 }
 
-func eagerHeader(k tagmatch.Key) nicrt.Header { return header(opEager, k) }
-
-func header(op uint8, k tagmatch.Key) nicrt.Header {
-	return nicrt.Header{Program: Program, Op: op, Ctx: k.Ctx, Tag: uint64(uint32(k.Source))<<32 | uint64(uint32(k.Tag))}
-}
-
-func (u *Unit) sendSlow(op *Op, peer int, k tagmatch.Key, buf []byte) {
-	op.start(k, buf)
-	op.peer, op.Len = int32(peer), len(buf)
-	if err := u.nic.PeerErr(peer); err != nil {
-		u.finish(op, err)
+// Send sends buf to a peer under key k, whose Source is the sender's rank as the receiver
+// knows it. Done without an error means that buf may be used again; with one, that a peer which had the
+// message announced may still read it.
+func (u *Unit) Send(op *Op, peer int, k tagmatch.Key, buf []byte) {
+	if u.TrySend(peer, k, buf) {
+		op.Err, op.Len = nil, len(buf)
+		op.Done.Store(1)
 		return
 	}
-	op.state = queued
-	if len(buf) > u.eager {
-		addr, key, err := u.nic.Expose(buf)
-		if err != nil {
-			u.finish(op, err)
-			return
-		}
-		op.rts = rts{addr: addr, len: uint64(len(buf)), key: key, id: u.sends.add(op, op.peer, key)}
+	op.start(k, buf)
+	op.Len = len(buf)
+	if err := u.startSend(op, peer, k, buf); err != nil {
+		u.finish(op, err)
 	}
-	u.post(int(op.peer), item{op: op})
 }
 
-// Recv receives a message that matches k into buf.
-func (u *Unit) Recv(op *Op, k tagmatch.Key, buf []byte) error {
-	op.start(k, buf)
-	h, m, matched, err := u.match.Post(k, op)
-	if err != nil {
+// startSend sends the first packet of op's message, now or when there is room. On an error nothing is started.
+func (u *Unit) startSend(op *Op, peer int, k tagmatch.Key, buf []byte) error {
+	if peer < 0 || peer >= len(u.out.queues) {
+		return &RangeError{What: "peer", Value: peer, Max: len(u.out.queues) - 1}
+	}
+	if err := checkSource(k); err != nil {
 		return err
 	}
-	if !matched {
-		op.handle, op.state = h, posted
-		return nil
+	if err := u.ended.err(k.Ctx); err != nil {
+		return err
 	}
-	u.take(op, &m)
+	if err := u.nic.PeerErr(peer); err != nil {
+		return err
+	}
+	op.peer = int32(peer)
+	if len(buf) > u.eager {
+		if err := u.expose(op, buf); err != nil {
+			return err
+		}
+	}
+	op.state = queued
+	u.post(peer, item{op: op})
 	return nil
 }
 
-func (op *Op) start(k tagmatch.Key, buf []byte) {
-	op.Err, op.key, op.buf = nil, k, buf
-	op.Done = atomic.Uint32{} // nobody else looks at it: no fence
+// checkSource reports a key that no message can have.
+func checkSource(k tagmatch.Key) error {
+	switch {
+	case k.Source < 0:
+		return &tagmatch.KeyError{Key: k, Field: "source", Value: k.Source, Want: "0 or more"}
+	case k.Tag < 0:
+		return &tagmatch.KeyError{Key: k, Field: "tag", Value: k.Tag, Want: "0 or more"}
+	}
+	return nil
+}
+
+// expose lets the peer read the buffer of a send.
+func (u *Unit) expose(op *Op, buf []byte) error {
+	if u.sends.full() {
+		return ErrTooMany
+	}
+	addr, key, err := u.nic.Expose(buf)
+	if err != nil {
+		return err
+	}
+	op.rts = rts{addr: addr, len: uint64(len(buf)), key: key, id: u.sends.add(op, op.peer, key)}
+	return nil
+}
+
+// Recv receives a message that matches k into buf. The error is a *tagmatch.KeyError or *tagmatch.FullError; the Op was not used then.
+func (u *Unit) Recv(op *Op, k tagmatch.Key, buf []byte) error {
+	op.start(k, buf)
+	h, m, matched, err := u.match.Post(k, op)
+	switch {
+	case err != nil:
+		op.buf = nil
+		return err
+	case matched:
+		u.take(op, &m)
+		return nil
+	}
+	op.handle, op.state = h, posted
+	if err := u.ended.err(k.Ctx); err != nil {
+		u.Cancel(op, err)
+	}
+	return nil
 }

@@ -1,0 +1,375 @@
+package unit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"outboard/nicrt"
+	"outboard/tagmatch"
+	"outboard/verbs/fabric"
+	"outboard/verbs/fabric/inproc"
+	"outboard/verbs/fabric/shm"
+)
+
+// tester is what helpers need of a test, a benchmark or a property.
+type tester interface {
+	Helper()
+	Cleanup(func())
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// A wire is a way to connect ranks. One that is fenced does not reach a peer's memory: reads go by packets, as between
+// processes where the kernel forbids cross-memory attach.
+type wire struct {
+	name   string
+	fenced bool
+	net    func() func(ranks int) (fabric.Port, error)
+}
+
+func shmNet() func(int) (fabric.Port, error) {
+	return func(n int) (fabric.Port, error) {
+		return shm.Open(shm.Options{Reserved: n, Endpoints: 16, Regions: 256, Memory: 2 << 20, Slots: 32, Bulk: 16 << 10, MTU: 4 << 10})
+	}
+}
+
+// inprocNet joins ports with rings of the given number of slots.
+func inprocNet(slots int) func() func(int) (fabric.Port, error) {
+	return func() func(int) (fabric.Port, error) {
+		sw := inproc.New()
+		return func(n int) (fabric.Port, error) {
+			return sw.Open(inproc.Options{Reserved: n, Endpoints: 16, Regions: 256, Slots: slots, Bulk: 8 << 10, MTU: 2 << 10})
+		}
+	}
+}
+
+var (
+	plain  = wire{name: "inproc", net: inprocNet(32)}
+	fenced = wire{name: "packets", net: inprocNet(32), fenced: true}
+	tight  = wire{name: "tight", net: inprocNet(8), fenced: true}
+	wires  = []wire{plain, fenced, tight, {name: "shm", net: shmNet}, {name: "shm packets", net: shmNet, fenced: true}}
+)
+
+// onWires runs f over every wire.
+func onWires(t *testing.T, f func(t *testing.T, w wire)) {
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) { f(t, w) })
+	}
+}
+
+// A tap is a port that counts the regions that are exposed and can refuse.
+type tap struct {
+	fabric.Port
+	fenced  bool
+	exposed atomic.Int32
+	full    atomic.Bool // no room for any packet
+	bad     error       // of every Connect
+}
+
+func (p *tap) Open(ep int, cookie uint32) (fabric.Conn, error) {
+	c, err := p.Port.Open(ep, cookie)
+	if err != nil {
+		return nil, err
+	}
+	return tapConn{c, p}, nil
+}
+
+func (p *tap) Publish(r fabric.Region) error {
+	err := p.Port.Publish(r)
+	if err == nil {
+		p.exposed.Add(1)
+	}
+	return err
+}
+
+func (p *tap) Withdraw(key uint32) error {
+	p.exposed.Add(-1)
+	return p.Port.Withdraw(key)
+}
+
+type tapConn struct {
+	fabric.Conn
+	p *tap
+}
+
+func (c tapConn) Connect(addr string, ep int) error {
+	if c.p.bad != nil {
+		return c.p.bad
+	}
+	return c.Conn.Connect(addr, ep)
+}
+
+func (c tapConn) Send(h *fabric.Header, a, b []byte) bool {
+	return !c.p.full.Load() && c.Conn.Send(h, a, b)
+}
+
+func (c tapConn) Direct() fabric.Direct {
+	if c.p.fenced {
+		return nil
+	}
+	return c.Conn.Direct()
+}
+
+// A rank is a unit, on a NIC of its own, that knows the others.
+type rank struct {
+	*Unit
+	t    tester
+	port *tap
+	self int
+	dead bool // closed
+}
+
+// newRanks opens n units with an eager limit, 0 for the default.
+func newRanks(t tester, w wire, n, eager int) []*rank {
+	t.Helper()
+	open := w.net()
+	ranks := make([]*rank, n)
+	for i := range ranks {
+		ranks[i] = openRank(t, w, open, i, n, eager)
+	}
+	introduce(ranks)
+	return ranks
+}
+
+func introduce(ranks []*rank) {
+	for _, r := range ranks {
+		for i, peer := range ranks {
+			r.nic.SetPeer(i, peer.nic.Addr())
+		}
+	}
+}
+
+func openRank(t tester, w wire, open func(int) (fabric.Port, error), self, n, eager int) *rank {
+	t.Helper()
+	p, err := open(n)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	r := &rank{t: t, self: self, port: &tap{Port: p, fenced: w.fenced}}
+	nic, err := nicrt.Open(nicrt.Config{Port: r.port, Self: self, Peers: n, Memory: 64 << 10})
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	t.Cleanup(r.close)
+	if r.Unit, err = New(nic, eager); err != nil {
+		nic.Close()
+		t.Fatalf("%v", err)
+	}
+	return r
+}
+
+// close takes the rank off the wire.
+func (r *rank) close() {
+	if !r.dead && r.Unit != nil {
+		r.dead = true
+		if err := r.nic.Close(); err != nil {
+			r.t.Errorf("close of rank %d: %v", r.self, err)
+		}
+	}
+}
+
+// with calls f with the lock.
+func (r *rank) with(f func()) {
+	r.nic.Lock()
+	defer r.nic.Unlock()
+	f()
+}
+
+func (r *rank) send(peer int, k tagmatch.Key, buf []byte) *Op {
+	op := new(Op)
+	r.with(func() { r.Send(op, peer, k, buf) })
+	return op
+}
+
+func (r *rank) recv(k tagmatch.Key, buf []byte) *Op {
+	r.t.Helper()
+	op := new(Op)
+	var err error
+	r.with(func() { err = r.Recv(op, k, buf) })
+	if err != nil {
+		r.t.Fatalf("recv %v: %v", k, err)
+	}
+	return op
+}
+
+func (r *rank) state(op *Op) (s opState) {
+	r.with(func() { s = op.state })
+	return s
+}
+
+func (r *rank) counts() (s Stats) {
+	r.with(func() { s = r.Stats() })
+	return s
+}
+
+// poll runs the NIC once.
+func (r *rank) poll() {
+	if !r.dead {
+		r.with(r.nic.Poll)
+	}
+}
+
+const patience = 20 * time.Second
+
+// until polls all ranks until ok, which is called without their locks.
+func until(t tester, ranks []*rank, what string, ok func() bool) {
+	t.Helper()
+	for start := time.Now(); !ok(); {
+		for _, r := range ranks {
+			r.poll()
+		}
+		if time.Since(start) > patience {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		runtime.Gosched()
+	}
+}
+
+// finished polls all ranks until the operations are done.
+func finished(t tester, ranks []*rank, ops ...*Op) {
+	t.Helper()
+	for i, op := range ops {
+		until(t, ranks, fmt.Sprintf("operation %d of %d is done", i, len(ops)), func() bool { return op.Done.Load() != 0 })
+	}
+}
+
+// settle polls all ranks for a while in which things may go wrong.
+func settle(ranks []*rank) {
+	for range 200 {
+		for _, r := range ranks {
+			r.poll()
+		}
+	}
+}
+
+// wantErr demands an error that is want, or is of the type *want for a pointer to a pointer.
+func wantErr(t tester, op *Op, want error) {
+	t.Helper()
+	if op.Done.Load() == 0 || !errors.Is(op.Err, want) || want == nil && op.Err != nil {
+		t.Fatalf("done %d, error %v: want done with %v", op.Done.Load(), op.Err, want)
+	}
+}
+
+// wantLost demands that the operation has ended because a peer is lost.
+func wantLost(t tester, op *Op, peer int) {
+	t.Helper()
+	var lost *nicrt.PeerError
+	if op.Done.Load() == 0 || !errors.As(op.Err, &lost) || lost.Peer != peer {
+		t.Fatalf("done %d, error %v: want done with the loss of peer %d", op.Done.Load(), op.Err, peer)
+	}
+}
+
+// clean demands that a rank holds nothing: no buffer exposed, no packet waiting, no receive, no message.
+func (r *rank) clean() {
+	r.t.Helper()
+	r.with(func() {
+		r.t.Helper()
+		if err := r.check(); err != nil {
+			r.t.Errorf("rank %d: %v", r.self, err)
+		}
+		for peer := range r.out.queues {
+			if n := len(r.out.queues[peer].items); n > 0 {
+				r.t.Errorf("rank %d: %d items wait for peer %d", r.self, n, peer)
+			}
+		}
+		if receives, messages := r.match.Len(); receives+messages > 0 {
+			r.t.Errorf("rank %d: %d receives and %d messages are left", r.self, receives, messages)
+		}
+	})
+	if n := r.port.exposed.Load(); n != 0 {
+		r.t.Errorf("rank %d: %d buffers are exposed", r.self, n)
+	}
+}
+
+// check says what is wrong with the unit's inner state, if anything is.
+func (u *Unit) check() error {
+	free := map[uint32]bool{}
+	for _, i := range u.sends.free {
+		if free[i] || u.sends.entries[i].live {
+			return fmt.Errorf("send number %d is free twice, or free and live", i)
+		}
+		free[i] = true
+	}
+	if live := len(u.sends.entries) - len(free); live < 0 || live > u.sends.limit {
+		return fmt.Errorf("%d sends are live", live)
+	}
+	for i, e := range u.sends.entries {
+		if !e.live && !free[uint32(i)] {
+			return fmt.Errorf("send number %d is neither free nor live", i)
+		}
+		if e.op != nil && (e.op.state != queued && e.op.state != waiting || e.op.rts.id != u.sends.id(i)) {
+			return fmt.Errorf("send number %d is of an op in state %d", i, e.op.state)
+		}
+	}
+	if err := u.checkOutbox(); err != nil {
+		return err
+	}
+	return u.pool.check()
+}
+
+func (u *Unit) checkOutbox() error {
+	busy := map[int]bool{}
+	for _, p := range u.out.busy {
+		if busy[int(p)] || !u.out.queues[p].busy {
+			return fmt.Errorf("peer %d is busy twice, or not marked so", p)
+		}
+		busy[int(p)] = true
+	}
+	for p := range u.out.queues {
+		q := &u.out.queues[p]
+		switch {
+		case q.busy != busy[p]:
+			return fmt.Errorf("peer %d is marked busy %v, listed %v", p, q.busy, busy[p])
+		case len(q.items) > 0 && (!q.busy || q.next >= len(q.items)), len(q.items) == 0 && q.next != 0:
+			return fmt.Errorf("peer %d has %d items, next %d, busy %v", p, len(q.items), q.next, q.busy)
+		}
+		for _, it := range q.items[q.next:] {
+			if it.op != nil && it.op.state != queued {
+				return fmt.Errorf("peer %d: an op in state %d waits", p, it.op.state)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pool) check() error {
+	free := 0
+	for c, list := range p.classes {
+		for _, b := range list {
+			if cap(b) != 1<<c {
+				return fmt.Errorf("class %d has a buffer of %d bytes", c, cap(b))
+			}
+			free += cap(b)
+		}
+	}
+	if free != p.free || free > maxFree {
+		return fmt.Errorf("%d bytes are free, counted as %d, limit %d", free, p.free, maxFree)
+	}
+	return nil
+}
+
+// pattern is n bytes that depend on the seed.
+func pattern(n int, seed uint64) []byte {
+	b := make([]byte, n)
+	rng := rand.New(rand.NewPCG(seed, 77))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+func wantBytes(t tester, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes, %.20x…: want %d, %.20x…", len(got), got, len(want), want)
+	}
+}
+
+// zeros tells whether b was left alone.
+func zeros(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
