@@ -59,7 +59,7 @@ var rules = [kinds][]rule{
 		{"halving", 1, inf, inf},
 	},
 	Allreduce: {
-		{"direct", 3, 3, 2 * kib},
+		{"direct", 3, 8, 2 * kib},
 		{"doubling", 1, 4, 64 * kib},
 		{"doubling", 5, inf, 16 * kib},
 		{"halving", 1, 2, inf},

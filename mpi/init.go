@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,15 +90,18 @@ func openPort(size int) (fabric.Port, error) {
 // yields almost at once, since whom it waits for may need its core.
 func waitPolicy(size int) *verbs.WaitPolicy {
 	w := verbs.DefaultWait("shm")
-	if size > onlineCPUs() {
-		w.Spin = 20
+	if size > jobCPUs() {
+		w.Spin, w.Polls = 1, 1
 	}
 	return &w
 }
 
-// onlineCPUs counts the processors of the machine; runtime.NumCPU counts those that
-// a launcher has bound this rank to.
-func onlineCPUs() int {
+// jobCPUs counts the processors that the ranks share: what our launcher says, or all of the machine.
+// runtime.NumCPU counts those that this rank is bound to.
+func jobCPUs() int {
+	if n, err := strconv.Atoi(os.Getenv("OUTBOARD_CPUS")); err == nil && n > 0 {
+		return n
+	}
 	text, err := os.ReadFile("/sys/devices/system/cpu/online")
 	if err != nil {
 		return runtime.NumCPU()

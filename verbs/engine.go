@@ -27,7 +27,7 @@ func (e Engine) Poll() int     { return e.c.poll() }
 // Spin polls until f is not zero, for as long as a waiter would before it yields,
 // but not so long that other goroutines would miss the NIC.
 func (e Engine) Spin(f *atomic.Uint32) {
-	for i := min(e.c.wait.Spin, maxSpin); i > 0 && f.Load() == 0; i-- {
+	for i := min(e.c.wait.Spin*e.c.wait.Polls, maxSpin); i > 0 && f.Load() == 0; i-- {
 		e.c.poll()
 	}
 }

@@ -11,8 +11,11 @@ import (
 // polls in a tight loop, then it polls and yields, then it sleeps until a
 // peer rings.
 type WaitPolicy struct {
-	// Spin is the number of polls before the first yield.
+	// Spin is the number of looks at the NIC before the first yield.
 	Spin int
+	// Polls is the number of polls in one look, during which the waiter holds the
+	// NIC's lock: taking it costs as much as two polls.
+	Polls int
 	// Yield is how long it polls and yields. It must exceed the time that
 	// waking a sleeper takes (20 µs between cores), or two sides
 	// that answer each other keep sleeping.
@@ -24,9 +27,9 @@ type WaitPolicy struct {
 // DefaultWait is the policy for a fabric when nothing is known about the load.
 func DefaultWait(fabricName string) WaitPolicy {
 	if fabricName == "inproc" {
-		return WaitPolicy{Spin: 20, Yield: 100 * time.Microsecond}
+		return WaitPolicy{Spin: 4, Polls: 4, Yield: 100 * time.Microsecond}
 	}
-	return WaitPolicy{Spin: 2000, Yield: 100 * time.Microsecond, OSYield: true}
+	return WaitPolicy{Spin: 1000, Polls: 8, Yield: 100 * time.Microsecond, OSYield: true}
 }
 
 // SetWait replaces the policy. Call it before the first wait.
@@ -85,15 +88,11 @@ func (c *Context) look(f *atomic.Uint32, done func() bool) outcome {
 	return o
 }
 
-// pollsPerLock is how often a waiter polls before it gives others a chance at the
-// NIC: taking the lock costs as much as two polls.
-const pollsPerLock = 8
-
 func (c *Context) lookLocked(f *atomic.Uint32, done func() bool) outcome {
 	if done != nil && done() {
 		return over
 	}
-	for range pollsPerLock {
+	for range max(c.wait.Polls, 1) {
 		c.poll()
 		if f != nil && f.Load() != 0 || done != nil && done() {
 			return over
