@@ -55,8 +55,14 @@ type reply struct {
 
 func (x *inbound) pending() bool { return len(x.replies) > 0 || x.nak != Success }
 
-// drop forgets what the peer would have got.
-func (x *inbound) drop() { x.mid, x.waiting, x.replies = midNone, false, x.replies[:0] }
+// drop forgets the message being received and, unless a refusal is to follow them, the
+// replies.
+func (x *inbound) drop() {
+	x.mid, x.waiting = midNone, false
+	if x.nak == Success {
+		x.replies = x.replies[:0]
+	}
+}
 
 // arrive takes one packet. It reports false if the packet must wait.
 //
@@ -124,7 +130,11 @@ func (q *QP) recvSend(h *fabric.Header, p []byte) bool {
 		return true
 	}
 	x.mid = midNone
-	q.rq.complete(q, WC{Opcode: WCRecv, Bytes: x.offset, Imm: h.Imm, HasImm: h.Flags&flagImm != 0}, h.Flags&flagSolicited != 0)
+	wc := WC{Opcode: WCRecv, Bytes: x.offset}
+	if h.Flags&flagImm != 0 {
+		wc.Imm, wc.HasImm = h.Imm, true
+	}
+	q.rq.complete(q, wc, h.Flags&flagSolicited != 0)
 	return q.state != Err // a completion that was lost is no acknowledgement
 }
 
@@ -258,7 +268,7 @@ func (q *QP) tooManyReplies() bool {
 	return q.reject(RemInvReqErr, fmt.Sprintf("more reads and atomics than MAX_DEST_RD_ATOMIC %d", q.attr.MaxDestRdAtomic))
 }
 
-// respond sends what is due to the peer: responses in order, or a refusal.
+// respond sends what is due to the peer: responses in order, then a refusal.
 func (q *QP) respond() {
 	x := &q.rx
 	for len(x.replies) > 0 && q.sendReply(&x.replies[0]) {
@@ -266,13 +276,15 @@ func (q *QP) respond() {
 			x.replies = append(x.replies[:0], x.replies[1:]...)
 		}
 	}
-	if x.nak == Success {
-		return
+	if x.nak != Success && len(x.replies) == 0 {
+		h := &q.ctx.header
+		*h = fabric.Header{Op: x.nakOp, Flags: fabric.AckNow, Aux: uint16(x.nak)}
+		if q.conn.Send(h, nil, nil) {
+			x.nak = Success
+		}
 	}
-	h := &q.ctx.header
-	*h = fabric.Header{Op: x.nakOp, Flags: fabric.AckNow, Aux: uint16(x.nak)}
-	if q.conn.Send(h, nil, nil) || !q.conn.PeerGrant().Ready { // who is not ready hears nothing more
-		x.nak = Success
+	if x.pending() && !q.conn.PeerGrant().Ready { // who is not ready hears nothing more
+		x.nak, x.replies = Success, x.replies[:0]
 	}
 }
 
@@ -287,6 +299,7 @@ func (q *QP) sendReply(r *reply) bool {
 	n := min(uint64(q.attr.PathMTU), r.remaining)
 	b, st, why := q.target(r.key, r.addr, n, RemoteRead)
 	if st != Success { // deregistered meanwhile
+		q.rx.replies = q.rx.replies[:0]
 		return q.reject(st, why)
 	}
 	*h = fabric.Header{Op: opReadResp}
@@ -302,11 +315,11 @@ func (q *QP) sendReply(r *reply) bool {
 }
 
 // reject answers a bad request with a NAK and goes to ERR (IBTA 9.9.3.1, class C).
-// The packet stays unaccepted, and so unacknowledged.
+// The packet stays unaccepted, and so unacknowledged. What was accepted before it is answered first.
 func (q *QP) reject(st Status, why string) bool {
 	q.accessEvent(st, why)
-	q.fail(WRFlushErr, why)
 	q.rx.nak, q.rx.nakOp = st, opNAK
+	q.fail(WRFlushErr, why)
 	q.respond()
 	if q.rx.pending() {
 		q.wake()
