@@ -17,7 +17,7 @@ func TestChoice(t *testing.T) {
 		{"small pair", Allreduce, 2, 8, true, "doubling"},
 		{"large pair", Allreduce, 2, 64 * mib, true, "halving"},
 		{"small, three", Allreduce, 3, 8, true, "direct"},
-		{"small, four", Allreduce, 4, 8, true, "doubling"},
+		{"small, four", Allreduce, 4, 8, true, "direct"},
 		{"medium pair", Allreduce, 2, 64 * kib, true, "doubling"},
 		{"medium, six", Allreduce, 6, 64 * kib, true, "halving"},
 		{"large, six", Allreduce, 6, mib, true, "ring"},

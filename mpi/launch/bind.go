@@ -60,19 +60,11 @@ func (b Bind) share(n int, cpus []int) [][]int {
 	return shares
 }
 
-// procs is the GOMAXPROCS of a rank when n ranks have so many CPUs.
-//
-// A rank that has a CPU to itself gets at least two, though they share that
-// CPU: while the one computes, the other can run the NIC as soon as the kernel
-// sees it wake, instead of when Go's scheduler preempts the computation, up to
-// 10 ms later. When ranks outnumber the CPUs every additional thread only
-// takes turns with the other ranks, and one is best.
-func procs(n, cpus int) int {
-	if n > cpus {
-		return 1
-	}
-	return max(2, cpus/n)
-}
+// procs is the GOMAXPROCS of a rank when n ranks have so many CPUs: its share,
+// at least one. A second one on a rank's only CPU would let the NIC run as soon as the kernel sees it wake,
+// instead of when Go's scheduler preempts the computation, up to 10 ms
+// later; but it costs an Allreduce of 8 B between two ranks a third (0.38 against 0.54 µs).
+func procs(n, cpus int) int { return max(1, cpus/n) }
 
 // allowedCPUs returns the CPUs that this process may use, siblings next to
 // each other; sys is the file system at /sys.

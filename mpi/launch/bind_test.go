@@ -41,7 +41,7 @@ func TestShare(t *testing.T) {
 
 func TestProcs(t *testing.T) {
 	for _, test := range []struct{ n, cpus, want int }{
-		{1, 1, 2}, {1, 2, 2}, {2, 2, 2}, {1, 8, 8}, {2, 8, 4}, {3, 8, 2}, {8, 8, 2}, {3, 2, 1}, {100, 8, 1},
+		{1, 1, 1}, {1, 2, 2}, {2, 2, 1}, {1, 8, 8}, {2, 8, 4}, {3, 8, 2}, {8, 8, 1}, {3, 2, 1}, {100, 8, 1},
 	} {
 		if got := procs(test.n, test.cpus); got != test.want {
 			t.Errorf("procs(%d, %d) = %d, want %d", test.n, test.cpus, got, test.want)
