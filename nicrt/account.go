@@ -14,20 +14,35 @@ type Account struct {
 	Messages uint64 // messages begun
 	Bytes    uint64 // payload bytes of those packets
 
-	Sends          uint64 // messages sent by handlers
-	BytesSent      uint64 // their payload bytes
-	BytesToHost    uint64 // written to host memory by DMA
-	BytesFromHost  uint64 // read from host memory by DMA
-	BytesReduced   uint64 // combined by arithmetic, as the programs report it
-	Reads          uint64 // reads from peers' memory
-	BytesRead      uint64 // bytes they asked for
-	Runs           uint64 // schedules run to their end
-	Ops            uint64 // their operations
-	Matches        uint64 // matches made, as the programs report it
-	Increments     uint64 // counting events incremented by handlers
+	// Sends and BytesSent are the messages, and their payload bytes, that the
+	// program's handlers sent by Task.Send; of a NIC, all that it sent: for handlers,
+	// for schedules and triggered operations, by Send and by Post.
+	Sends     uint64
+	BytesSent uint64
+	Full      uint64 // times that the wire had no room for a message; of a NIC only
+
+	BytesToHost   uint64 // written to host memory by DMA
+	BytesFromHost uint64 // read from host memory by DMA
+	Reads         uint64 // reads from peers' memory; of a NIC only
+	BytesRead     uint64 // bytes they asked for; of a NIC only
+
+	BytesReduced uint64 // combined by arithmetic: by schedules, triggered operations, and as the programs report it
+	Matches      uint64 // matches made, as the programs report it
+
+	Runs       uint64 // rounds of schedules run to their end; of a NIC only, as are the next five
+	Ops        uint64 // their operations
+	FailedRuns uint64 // runs of schedules that ended in an error
+	Early      uint64 // messages of schedules that came before their operation was ready, and were kept
+	Spilled    uint64 // times that the kept ones outgrew their part of NIC memory and took the host's
+	EarlyBytes uint64 // bytes of memory that they took at the most
+
+	Increments      uint64 // changes of counters: by the program's handlers; of a NIC, all
+	Triggered       uint64 // triggered operations released; of a NIC only
+	FailedTriggered uint64 // of these those that could not be done; of a NIC only
+
 	Notifications  uint64 // events given to the host
 	LostEvents     uint64 // events that found the host's queue full
-	Refused        uint64 // packets left on the wire for want of room
+	Refused        uint64 // packets left on the wire for want of room, each time
 	DroppedPackets uint64 // packets dropped: by verdict, for a stopped program, or malformed
 	DroppedBytes   uint64 // their payload bytes
 	Dropped        uint64 // messages of which nothing more was processed: by verdict or by a stop
@@ -46,7 +61,7 @@ type Account struct {
 	PacketMemoryPeak int // largest PacketMemoryUsed so far
 }
 
-// add adds the counts of b to a. Levels are left alone.
+// add adds the counts of programs in b to a. What is of a NIC only, and levels, are left alone.
 func (a *Account) add(b *Account) {
 	a.Headers += b.Headers
 	a.Payloads += b.Payloads

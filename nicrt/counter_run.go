@@ -7,7 +7,10 @@ import (
 )
 
 // busy reports whether kick has something to do.
-func (u *counterUnit) busy() bool { return u.head < len(u.queue) || len(u.stalled) > 0 }
+func (u *counterUnit) busy() bool { return u.queued() || len(u.stalled) > 0 }
+
+// queued reports whether there are operations that kick would do at once.
+func (u *counterUnit) queued() bool { return u.head < len(u.queue) }
 
 // kick retries the sends that the wire refused and goes on with what is queued.
 func (u *counterUnit) kick() {
@@ -44,6 +47,7 @@ func (u *counterUnit) perform(op *armedOp) {
 		}
 		err = u.cfg.wire.peerErr(op.Peer)
 	case TriggerReduce:
+		u.stats.Reduced += uint64(len(op.Dst))
 		if op.Kernel == nil {
 			copy(op.Dst, op.Src)
 		} else {

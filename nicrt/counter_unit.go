@@ -15,6 +15,7 @@ type counterConfig struct {
 	counters int         // most counters at a time; default 65536
 	armed    int         // most operations armed at a time; default 65536
 	burst    int         // operations done in one go before the NIC sees to other things; default 256
+	finished func()      // called after each Completion that is finished; may be nil
 }
 
 // counterStats counts what a counter unit has done.
@@ -24,6 +25,7 @@ type counterStats struct {
 	Failed     uint64 // operations that could not be done
 	Retries    uint64 // sends refused by the wire, each time
 	Strays     uint64 // changes of counters that were freed meanwhile
+	Reduced    uint64 // bytes combined or copied by reductions
 }
 
 // counterUnit holds the counters of a NIC and the operations that they
@@ -85,6 +87,9 @@ func newCounterUnit(cfg counterConfig) *counterUnit {
 	if cfg.burst == 0 {
 		cfg.burst = 256
 	}
+	if cfg.finished == nil {
+		cfg.finished = func() {}
+	}
 	return &counterUnit{cfg: cfg, all: make([]counterState, 1)}
 }
 
@@ -115,7 +120,7 @@ func (u *counterUnit) release(c Counter) error {
 	*s = counterState{pending: s.pending}
 	u.free = append(u.free, c)
 	for _, w := range waits {
-		w.done.finish(counterErrorf(c, "it was freed during the wait"))
+		u.finish(w.done, counterErrorf(c, "it was freed during the wait"))
 	}
 	return nil
 }
@@ -290,8 +295,27 @@ func (u *counterUnit) wake(c Counter, s *counterState) {
 			continue
 		}
 		s.waits = append(s.waits[:i], s.waits[i+1:]...)
-		w.done.finish(err) // may add waits, at the end
+		u.finish(w.done, err) // may add waits, at the end
 		s = &u.all[c]
+	}
+}
+
+func (u *counterUnit) finish(done *Completion, err error) {
+	done.finish(err)
+	u.cfg.finished()
+}
+
+// shut ends all waits with an error and forgets all operations.
+func (u *counterUnit) shut(cause error) {
+	u.queue, u.head, u.stalled = nil, 0, nil
+	for c := range u.all {
+		s := &u.all[c]
+		u.cancel(s)
+		waits := s.waits
+		s.waits = nil
+		for _, w := range waits {
+			u.finish(w.done, cause)
+		}
 	}
 }
 

@@ -48,6 +48,7 @@ type execConfig struct {
 	window   int        // runs of a group that may be in progress, a power of two; default 64
 	keepMax  int        // bytes of messages kept for operations that are not ready; default 64 MiB
 	keepNIC  int        // how much of them lies in NIC memory rather than in the host's; default 256 KiB
+	finished func()     // called after each Completion that is finished; may be nil
 }
 
 func (c *execConfig) setDefaults() error {
@@ -64,6 +65,9 @@ func (c *execConfig) setDefaults() error {
 	def(&c.keepNIC, 256<<10)
 	if c.memory == nil {
 		c.memory = &heapMemory{}
+	}
+	if c.finished == nil {
+		c.finished = func() {}
 	}
 	switch {
 	case c.wire == nil:

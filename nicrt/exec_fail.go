@@ -74,6 +74,7 @@ func (e *exec) retire(r *run) {
 		e.recycle(r)
 	}
 	done.finish(err)
+	e.cfg.finished()
 	if len(g.parked) > 0 {
 		g.unpark()
 	}
@@ -157,6 +158,15 @@ func (e *exec) fallGroup(g *group, cause error) {
 		e.recycle(r)
 	}
 	g.forget()
+}
+
+// shut gives up all groups without a word to the others.
+func (e *exec) shut(cause error) {
+	for _, g := range e.groups {
+		if g != nil && g != goneGroup {
+			e.fallGroup(g, cause)
+		}
+	}
 }
 
 // failPeer gives up all groups that a lost peer is a member of.

@@ -15,6 +15,7 @@ type hpuWorkers struct {
 	wake    func() // tells the caller that there is mail; from any goroutine
 	epoch   time.Time
 	lanes   []*hpuLane // by HPU; nil: never used
+	running int        // handlers that have not returned as far as poll knows, those cut off included
 	taken   []hpuMail  // the mail that poll works on
 
 	mu     sync.Mutex
@@ -77,6 +78,7 @@ func (w *hpuWorkers) run(t *Task) {
 	l.blocked.Store(0)
 	l.running, l.started = true, w.now()
 	l.deadline = l.started + t.in.budget
+	w.running++
 	l.work <- struct{}{}
 }
 
@@ -209,6 +211,7 @@ func (w *hpuWorkers) poll() int {
 			w.machine.performPosted(t, mail.slot)
 			continue
 		}
+		w.running--
 		mail.lane.running = false
 		w.machine.done(t, mail.took)
 	}

@@ -68,6 +68,9 @@ type machineConfig struct {
 	// serialise is held by the caller around every call of the machine, and
 	// taken by the methods of Installed. nil: there is a single caller.
 	serialise sync.Locker
+	// reported is called when a program's host has an event to take, freed when a program's removal
+	// may have made room for packets that were refused. Either may be nil.
+	reported, freed func()
 	// clock measures handlers that run inline. nil: they are not measured.
 	clock func() time.Duration
 }
@@ -90,6 +93,13 @@ func (c *machineConfig) setDefaults() {
 	}
 	if c.serialise == nil {
 		c.serialise = noLock{}
+	}
+	nothing := func() {}
+	if c.reported == nil {
+		c.reported = nothing
+	}
+	if c.freed == nil {
+		c.freed = nothing
 	}
 	if c.clock == nil {
 		c.clock = func() time.Duration { return 0 }
@@ -274,6 +284,7 @@ func (m *machine) uninstall(in *Installed) {
 	m.programs[in.id] = nil
 	m.leaving = append(m.leaving, in)
 	m.reclaim(in)
+	m.config.freed()
 }
 
 // shutdown removes all programs, and ends what the runner has running without

@@ -1,9 +1,5 @@
 package nicrt
 
-import (
-	"context"
-)
-
 // ScheduleProgram is the number of the program that runs schedules, which every NIC has.
 const ScheduleProgram = 0
 
@@ -15,7 +11,7 @@ const execEagerMax = 8 << 10
 func (n *NIC) installExec() error {
 	var err error
 	n.exec, err = newExec(execConfig{program: ScheduleProgram, wire: execWire{n}, memory: execMem{n.memory},
-		eagerMax: min(execEagerMax, n.EagerMax())})
+		eagerMax: min(execEagerMax, n.EagerMax()), finished: n.Completed})
 	if err != nil {
 		return err
 	}
@@ -83,6 +79,14 @@ type Group struct{ g *group }
 
 // Group makes a group of which member i is peer peers[i]; this NIC is member self. The caller holds the lock.
 func (n *NIC) Group(id uint32, peers []int, self int) (*Group, error) {
+	if n.closed {
+		return nil, ErrClosed
+	}
+	for _, p := range peers {
+		if !n.isPeer(p) {
+			return nil, n.peerArgument("Group", p)
+		}
+	}
 	g, err := n.exec.group(id, peers, self)
 	if err != nil {
 		return nil, err
@@ -109,12 +113,3 @@ func (g *Group) Fail(cause error) { g.g.e.failGroup(g.g, cause) }
 
 // Close gives up a group whose runs have ended.
 func (g *Group) Close() error { return g.g.close() }
-
-// SpinRun is Spin for a run.
-func (n *NIC) SpinRun(done *Completion) { n.eng.Spin(&done.done) }
-
-// WaitRun runs the NIC on the caller's goroutine until the run has ended, or ctx is over; the error is ctx's. A nil ctx
-// waits for ever.
-func (n *NIC) WaitRun(ctx context.Context, done *Completion) error {
-	return n.eng.WaitFlag(ctx, &done.done)
-}

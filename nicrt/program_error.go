@@ -100,6 +100,9 @@ func (e *VerdictError) Error() string {
 // nothing was done, and the handler may return [Retry] or do without.
 var ErrCommandsBusy = errors.New("nicrt: too many commands in flight")
 
+// ErrRemoved is the end of the events of a program that its host stopped.
+var ErrRemoved = errors.New("nicrt: program was removed")
+
 // errRevoked is what a revoked Task panics with, so that its handler unwinds.
 var errRevoked = errors.New("nicrt: the program of this handler was stopped")
 

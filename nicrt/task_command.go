@@ -204,6 +204,7 @@ func (m *machine) report(in *Installed, e *Event) {
 	} else {
 		in.account.LostEvents++
 	}
+	m.config.reported()
 }
 
 // performPosted carries out slot i of t, which its handler posted. It does
