@@ -10,7 +10,14 @@ func (e *Engine[R, U]) check() error {
 	if err := checkPool("messages", &e.messages); err != nil {
 		return err
 	}
-	if err := e.posted.check("posted", e.receives.nodes, e.receives.live, exact); err != nil {
+	queued := e.receives.live
+	if e.lone != 0 {
+		if queued != 1 || e.receives.nodes[e.lone].label == 0 {
+			return fmt.Errorf("receive %d is said to be the only one, of %d", e.lone, queued)
+		}
+		queued = 0
+	}
+	if err := e.posted.check("posted", e.receives.nodes, queued, exact); err != nil {
 		return err
 	}
 	for c := range e.arrived {
@@ -27,8 +34,8 @@ func (e *Engine[R, U]) check() error {
 func (e *Engine[R, U]) checkClasses() error {
 	var ofClass [classes]int
 	wild := 0
-	for _, n := range e.receives.nodes {
-		if c := n.key.class(); n.label != 0 && c != exact {
+	for i, n := range e.receives.nodes {
+		if c := n.key.class(); n.label != 0 && c != exact && uint32(i) != e.lone {
 			ofClass[c]++
 			wild++
 		}

@@ -4,7 +4,8 @@ import "iter"
 
 // Engine is a Matcher whose calls cost the same however much is queued.
 //
-// A receive waits in one queue, that of its key as posted, wildcards included. A message can be accepted by four keys
+// A receive posted when no other is queued just stands there: a program that receives one message after the other needs
+// no table. Otherwise it waits in one queue, that of its key as posted, wildcards included. A message can be accepted by four keys
 // (exact; any tag; any source; any of both), so it looks at the heads of at most four queues and the one posted first
 // wins. Classes of key that no queued receive has are not looked at: without wildcards a message costs one look-up.
 //
@@ -15,6 +16,7 @@ type Engine[R, U any] struct {
 	last uint64 // label given last
 
 	receives pool[R]
+	lone     uint32 // a receive that was posted when none was queued, and stays out of posted until another one is; or 0
 	posted   queues
 	wild     int          // queued receives with wildcards
 	ofClass  [classes]int // of these, how many of each class
@@ -50,18 +52,43 @@ func (e *Engine[R, U]) Post(k Key, recv R) (h Handle, msg U, matched bool, err e
 	}
 	e.last++
 	n := e.receives.add(e.last, k, recv)
+	if e.receives.live == 1 {
+		e.lone = n
+	} else {
+		e.enqueueLone()
+		e.enqueue(n)
+	}
+	return Handle{label: e.last, index: n}, msg, false, nil
+}
+
+// enqueue puts receive n into the queue of its key.
+func (e *Engine[R, U]) enqueue(n uint32) {
+	k := e.receives.nodes[n].key
 	e.posted.push(k, n)
 	if c := k.class(); c != exact {
 		e.wild++
 		e.ofClass[c]++
 	}
-	return Handle{label: e.last, index: n}, msg, false, nil
+}
+
+func (e *Engine[R, U]) enqueueLone() {
+	if n := e.lone; n != 0 {
+		e.lone = 0
+		e.enqueue(n)
+	}
 }
 
 // Match implements Matcher.
 func (e *Engine[R, U]) Match(k Key) (recv R, matched bool) {
 	if e.receives.live == 0 || !k.validMessage() {
 		return recv, false
+	}
+	if n := e.lone; n != 0 {
+		if !e.receives.nodes[n].key.accepts(k) {
+			return recv, false
+		}
+		e.lone = 0
+		return e.receives.remove(n), true
 	}
 	slot := e.posted.find(k)
 	n := e.posted.slots[slot].head
@@ -112,6 +139,10 @@ func (e *Engine[R, U]) Cancel(h Handle) (recv R, ok bool) {
 	n := e.receives.find(h)
 	if n == 0 {
 		return recv, false
+	}
+	if n == e.lone {
+		e.lone = 0
+		return e.receives.remove(n), true
 	}
 	return e.takeReceive(e.posted.find(e.receives.nodes[n].key), n), true
 }
