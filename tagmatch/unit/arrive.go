@@ -48,7 +48,11 @@ func (u *Unit) arriveEager(t *nicrt.Task, h *nicrt.Header, data []byte) bool {
 		u.deliver(op, k.Source, k.Tag, data)
 		return true
 	}
+	if k.Source|k.Tag < 0 {
+		return false
+	}
 	if u.ended.err(k.Ctx) != nil {
+		u.stats.Eager++
 		u.stats.Refused++
 		return true
 	}
@@ -66,7 +70,7 @@ func (u *Unit) arriveEager(t *nicrt.Task, h *nicrt.Header, data []byte) bool {
 func (u *Unit) arriveRTS(t *nicrt.Task, h *nicrt.Header, payload []byte) bool {
 	k := keyOf(h)
 	m := message{peer: int32(t.Peer()), source: k.Source, tag: k.Tag}
-	if !m.rts.decode(payload) {
+	if !m.rts.decode(payload) || k.Source|k.Tag < 0 {
 		return false
 	}
 	if op, ok := u.match.Match(k); ok {
@@ -76,6 +80,7 @@ func (u *Unit) arriveRTS(t *nicrt.Task, h *nicrt.Header, payload []byte) bool {
 		return true
 	}
 	if u.ended.err(k.Ctx) != nil {
+		u.stats.Rendezvous++
 		u.stats.Refused++
 		u.answer(m.peer, m.rts.id, finRefused)
 		return true

@@ -30,6 +30,7 @@ type tester interface {
 type wire struct {
 	name   string
 	fenced bool
+	mapped bool // packets lie in memory that the race detector does not watch
 	net    func() func(ranks int) (fabric.Port, error)
 }
 
@@ -53,7 +54,8 @@ var (
 	plain  = wire{name: "inproc", net: inprocNet(32)}
 	fenced = wire{name: "packets", net: inprocNet(32), fenced: true}
 	tight  = wire{name: "tight", net: inprocNet(8), fenced: true}
-	wires  = []wire{plain, fenced, tight, {name: "shm", net: shmNet}, {name: "shm packets", net: shmNet, fenced: true}}
+	wires  = []wire{plain, fenced, tight, {name: "shm", net: shmNet, mapped: true},
+		{name: "shm packets", net: shmNet, mapped: true, fenced: true}}
 )
 
 // onWires runs f over every wire.
@@ -66,7 +68,8 @@ func onWires(t *testing.T, f func(t *testing.T, w wire)) {
 // A tap is a port that counts the regions that are exposed and can refuse.
 type tap struct {
 	fabric.Port
-	fenced  bool
+	fabric.Receiver // of the poll in progress
+	wire
 	exposed atomic.Int32
 	full    atomic.Bool // no room for any packet
 	bad     error       // of every Connect
@@ -93,6 +96,22 @@ func (p *tap) Withdraw(key uint32) error {
 	return p.Port.Withdraw(key)
 }
 
+// order is what a sender tells and a receiver asks where the race detector does not see how packets order them.
+var order atomic.Uint64
+
+func (p *tap) Poll(rx fabric.Receiver, budget int) int {
+	if !p.mapped {
+		return p.Port.Poll(rx, budget)
+	}
+	p.Receiver = rx
+	return p.Port.Poll(p, budget)
+}
+
+func (p *tap) Packet(cookie uint32, h *fabric.Header, payload []byte) bool {
+	order.Load()
+	return p.Receiver.Packet(cookie, h, payload)
+}
+
 type tapConn struct {
 	fabric.Conn
 	p *tap
@@ -106,6 +125,9 @@ func (c tapConn) Connect(addr string, ep int) error {
 }
 
 func (c tapConn) Send(h *fabric.Header, a, b []byte) bool {
+	if c.p.mapped {
+		order.Add(1)
+	}
 	return !c.p.full.Load() && c.Conn.Send(h, a, b)
 }
 
@@ -151,7 +173,7 @@ func openRank(t tester, w wire, open func(int) (fabric.Port, error), self, n, ea
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	r := &rank{t: t, self: self, port: &tap{Port: p, fenced: w.fenced}}
+	r := &rank{t: t, self: self, port: &tap{Port: p, wire: w}}
 	nic, err := nicrt.Open(nicrt.Config{Port: r.port, Self: self, Peers: n, Memory: 64 << 10})
 	if err != nil {
 		t.Fatalf("%v", err)

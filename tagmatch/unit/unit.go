@@ -20,8 +20,8 @@ type Unit struct {
 // Stats counts what the unit has done.
 type Stats struct {
 	Eager, Rendezvous uint64 // messages received, by protocol
-	Unexpected        uint64 // of these before their receive was posted
-	Refused           uint64 // messages of contexts that have ended, dropped
+	Unexpected        uint64 // of these kept until their receive was posted
+	Refused           uint64 // of these dropped because their context has ended
 	Malformed         uint64 // messages that no unit sends, dropped
 }
 
