@@ -164,7 +164,7 @@ func TestProbe(t *testing.T) {
 			}
 		}
 		if _, found, err := c.Iprobe(mpi.AnySource, mpi.AnyTag); found || err != nil {
-			return fmt.Errorf("Iprobe found %v, %v, with nothing there", found, err)
+			return fmt.Errorf("Iprobe found %v, with nothing there, or failed: %w", found, err)
 		}
 		return nil
 	})
@@ -199,10 +199,10 @@ func TestWaitAnyAndTest(t *testing.T) {
 			}
 		}
 		if i, _, err := mpi.WaitAny(bg, reqs...); i != -1 || err != nil {
-			return fmt.Errorf("WaitAny of requests that are over: %d, %v", i, err)
+			return fmt.Errorf("WaitAny of requests that are over: %d, %w", i, err)
 		}
 		if _, _, err := reqs[0].Test(); !errors.Is(err, mpi.ErrRequest) {
-			return fmt.Errorf("Test of a request that is over: %v", err)
+			return fmt.Errorf("Test of a request that is over: %w", err)
 		}
 		return nil
 	})

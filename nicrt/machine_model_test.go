@@ -61,13 +61,13 @@ type modelRun struct {
 
 // modelRunner holds tasks and checks each as it is given.
 type modelRunner struct {
-	run_ *modelRun
+	of   *modelRun
 	held []*Task
 }
 
 func (r *modelRunner) run(t *Task) {
 	r.held = append(r.held, t)
-	r.run_.began(t)
+	r.of.began(t)
 }
 
 func (r *modelRun) find(t *Task) *plannedMessage { return r.messages[t.packet.hdr.Tag] }
@@ -197,7 +197,7 @@ func TestMachineAgainstModel(t *testing.T) {
 func newModelRun(rt *rapid.T) *modelRun {
 	m, _ := newTestMachine(machineConfig{clusters: 2, hpus: 2, queue: 2, packets: 6, packetMemory: 8 * memoryGrain})
 	r := &modelRun{T: rt, machine: m}
-	r.runner = &modelRunner{run_: r}
+	r.runner = &modelRunner{of: r}
 	m.runner = r.runner
 	header := func(t *Task) Verdict { return r.find(t).header }
 	payload := func(t *Task) Verdict { p := r.find(t); return p.payloads[p.index(t.Offset())] }

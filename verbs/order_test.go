@@ -92,7 +92,7 @@ func TestCrossTraffic(t *testing.T) {
 			src := me.reg(t, pattern(n, 4), 0)
 			wg.Go(func() {
 				for i := range uint64(20) {
-					op := verbs.Opcode(verbs.Read)
+					op := verbs.Read
 					sg, off := buf.sge(), uint64(0)
 					if i%3 == 2 {
 						op, sg, off = verbs.Write, src.sge(), n

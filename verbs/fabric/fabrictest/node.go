@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	"outboard/verbs/fabric"
 )
@@ -149,14 +148,4 @@ func (n *node) compare(es []event, cookie uint32, ps []packet) {
 func same(a, b event) bool {
 	return a.Kind == b.Kind && a.Cookie == b.Cookie && a.Header == b.Header && a.Len == b.Len &&
 		a.Sum == b.Sum && a.EP == b.EP && a.Err.Text == b.Err.Text && slices.Equal(a.Err.Kinds, b.Err.Kinds)
-}
-
-// until repeats cond until it holds, for at most five seconds.
-func until(cond func() bool) bool {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Microsecond) {
-		if cond() {
-			return true
-		}
-	}
-	return cond()
 }
