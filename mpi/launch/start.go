@@ -1,8 +1,6 @@
 package launch
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +9,8 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+
+	"github.com/google/uuid"
 
 	"outboard/mpi/internal/pmi"
 )
@@ -34,7 +34,7 @@ type rank struct {
 func start(job *Job) (*supervisor, error) {
 	s := &supervisor{
 		job:      job,
-		id:       newID(),
+		id:       uuid.NewString(),
 		ranks:    make([]rank, job.N),
 		exits:    make(chan exit, job.N),
 		aborts:   make(chan pmi.AbortError, job.N),
@@ -59,13 +59,6 @@ func start(job *Job) (*supervisor, error) {
 		s.attend(i)
 	}
 	return s, nil
-}
-
-// newID returns a random name.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }
 
 // spawn starts the processes from a thread that lives as long as the job: the

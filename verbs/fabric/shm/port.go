@@ -1,13 +1,13 @@
 package shm
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"outboard/verbs/fabric"
@@ -89,10 +89,11 @@ func Open(o Options) (*Port, error) {
 		return nil, fmt.Errorf("shm: %d reserved endpoints, want 0 to %d", o.Reserved, s.endpoints)
 	}
 	a := address{pid: uint32(os.Getpid())}
-	if _, err := rand.Read(a.nonce[:]); err != nil {
+	nonce, err := uuid.NewRandom()
+	if err != nil {
 		return nil, fmt.Errorf("shm: %w", err)
 	}
-	var err error
+	a.nonce = nonce
 	if a.start, err = startTime(a.pid); err != nil {
 		return nil, fmt.Errorf("shm: %w", err)
 	}
