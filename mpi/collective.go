@@ -64,7 +64,7 @@ func Reduce[T Number](c *Comm, send, recv []T, op Op, root int) error {
 // ranks get the same bits. recv may be the same slice as send.
 func Allreduce[T Number](c *Comm, send, recv []T, op Op) error {
 	const name = "Allreduce"
-	if err := c.check(name); err != nil {
+	if err := c.checkCount(name, len(send)); err != nil {
 		return err
 	}
 	if len(recv) != len(send) {
@@ -131,7 +131,7 @@ func Allgather[T Number](c *Comm, send, recv []T) error {
 // Alltoall sends the i-th of Size equal blocks of send to rank i, and receives rank i's block for
 // this one into the i-th block of recv (MPI 4.1, 6.8).
 func Alltoall[T Number](c *Comm, send, recv []T) error {
-	if err := c.check("Alltoall"); err != nil {
+	if err := c.checkCount("Alltoall", len(send)/c.sizeOr1()); err != nil {
 		return err
 	}
 	if len(send)%c.Size() != 0 {
@@ -142,7 +142,7 @@ func Alltoall[T Number](c *Comm, send, recv []T) error {
 
 // exchange runs a collective without root, operator or in-place form.
 func (c *Comm) exchange(name string, kind collectives.Kind, in, out []byte, nsend, nrecv, want, elem, count int) error {
-	if err := c.check(name); err != nil {
+	if err := c.checkCount(name, count); err != nil {
 		return err
 	}
 	if nrecv != want {
@@ -184,8 +184,17 @@ func (c *Comm) countErr(op string, got, want int) error {
 	return e
 }
 
+// checkCount is check for an operation on so many elements.
+func (c *Comm) checkCount(op string, count int) error {
+	err := c.check(op)
+	if e, ok := err.(*Error); ok {
+		e.Count = count
+	}
+	return err
+}
+
 func (c *Comm) checkRoot(op string, root, count int) error {
-	if err := c.check(op); err != nil {
+	if err := c.checkCount(op, count); err != nil {
 		return err
 	}
 	if root < 0 || root >= len(c.ranks) {
@@ -241,41 +250,41 @@ func (c *Comm) giveUp(done *nicrt.Completion, err error) {
 	p.nic.Lock()
 	p.mu.Lock()
 	if !done.Done() {
-		p.fail(c.comm, errors.Join(ErrAborted, err))
+		p.revoke(c.comm, because(ErrAborted, err))
 	}
 	p.mu.Unlock()
 	p.nic.Unlock()
 	p.nic.WaitRun(context.Background(), done)
 }
 
-// collectiveErr explains why a run failed.
+// collectiveErr explains why a run failed. The communicator has failed with it: its ranks no longer agree on what comes next.
 func (c *Comm) collectiveErr(op string, key planKey, err error) error {
-	if why := c.brokenBy(err); why != nil {
-		return c.brokenErr(op, why)
+	count := key.count
+	if key.kind == collectives.Barrier {
+		count = -1
 	}
-	c.breakOff(err)
+	if why := c.brokenBy(err); why != nil {
+		e := c.brokenErr(op, why)
+		e.Count = count
+		return e
+	}
 	e := c.errorf(op, err, "")
-	e.Count = key.count
+	e.Count = count
 	var run *nicrt.RunError
 	if errors.As(err, &run) {
 		e.Peer = run.Peer
 		switch {
 		case errors.Is(err, nicrt.ErrAborted):
-			e.Err = errors.Join(ErrAborted, err)
+			e.Err = because(ErrAborted, err)
 		case errors.Is(err, nicrt.ErrMessage):
-			e.Err = errors.Join(ErrCount, err)
+			e.Err = because(ErrCount, err)
 		}
 	}
-	return e
-}
-
-// breakOff fails the communicator after a collective has failed here: the ranks no longer agree
-// on what comes next.
-func (c *Comm) breakOff(err error) {
 	p := c.p
 	p.nic.Lock()
 	defer p.nic.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fail(c.comm, err)
+	p.revoke(c.comm, e)
+	return e
 }

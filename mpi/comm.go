@@ -57,6 +57,11 @@ func (p *proc) newComm(id uint32, name string, ranks []int) (*Comm, error) {
 			p.fail(c, &procFailed{rank: r, why: why})
 		}
 	}
+	early := p.early[id]
+	delete(p.early, id)
+	for _, r := range early {
+		p.obey(r)
+	}
 	return &Comm{comm: c}, nil
 }
 
@@ -117,11 +122,9 @@ func (c *Comm) brokenBy(err error) error {
 	return nil
 }
 
-func (c *Comm) brokenErr(op string, why error) error {
+func (c *Comm) brokenErr(op string, why error) *Error {
 	e := c.errorf(op, why, "")
-	if pf, ok := why.(*procFailed); ok {
-		e.Peer = pf.rank
-	}
+	e.Peer = culprit(why)
 	return e
 }
 
@@ -135,7 +138,7 @@ func (c *Comm) Dup() (*Comm, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.p.newComm(id, c.name+".dup", c.ranks)
+	return c.make(id, c.name+".dup", c.ranks)
 }
 
 // Undefined as the color of Split gives no communicator.
@@ -155,23 +158,22 @@ func (c *Comm) Split(color, key int) (*Comm, error) {
 	if err := Allgather(c, mine, all); err != nil {
 		return nil, err
 	}
-	id, err := c.agreeOnID()
-	if err != nil {
-		return nil, err
-	}
 	var members []entry
 	for r := range c.Size() {
 		e := entry{int(all[2*r]), int(all[2*r+1]), r}
 		if e.color < Undefined {
-			err := c.errorf(op, ErrCount, "rank %d gives color %d: expected 0 or more, or Undefined", r, e.color)
-			err.Err = ErrColor
-			return nil, err
+			return nil, c.errorf(op, ErrColor, "rank %d gives color %d: expected 0 or more, or Undefined", r, e.color)
 		}
 		if e.color == color {
 			members = append(members, e)
 		}
 	}
+	id, err := c.agreeOnID()
+	if err != nil {
+		return nil, err
+	}
 	if color == Undefined {
+		c.p.ids.free(id)
 		return nil, nil
 	}
 	slices.SortStableFunc(members, func(a, b entry) int { return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.rank, b.rank)) })
@@ -179,22 +181,17 @@ func (c *Comm) Split(color, key int) (*Comm, error) {
 	for i, m := range members {
 		ranks[i] = c.ranks[m.rank]
 	}
-	return c.p.newComm(id, fmt.Sprintf("%s.split(%d)", c.name, color), ranks)
+	return c.make(id, fmt.Sprintf("%s.split(%d)", c.name, color), ranks)
 }
 
-// agreeOnID finds an id that no rank of the group uses.
-func (c *Comm) agreeOnID() (uint32, error) {
-	p := c.p
-	p.mu.Lock()
-	id := []uint32{p.nextID}
-	p.mu.Unlock()
-	if err := AllreduceInPlace(c, id, Max); err != nil {
-		return 0, err
+// make makes a communicator with an id that its ranks have agreed on.
+func (c *Comm) make(id uint32, name string, ranks []int) (*Comm, error) {
+	made, err := c.p.newComm(id, name, ranks)
+	if err != nil {
+		c.p.ids.free(id)
+		return nil, c.errorf("Dup", err, "")
 	}
-	p.mu.Lock()
-	p.nextID = max(p.nextID, id[0]+1)
-	p.mu.Unlock()
-	return id[0], nil
+	return made, nil
 }
 
 // Free gives the communicator up (MPI 4.1, 7.4.3). Collective: it returns when all ranks have called it.
@@ -220,5 +217,9 @@ func (c *Comm) Free() error {
 	p.mu.Lock()
 	delete(p.comms, c.id)
 	p.mu.Unlock()
-	return c.group.Close()
+	if err := c.group.Close(); err != nil {
+		return c.errorf(op, err, "")
+	}
+	p.ids.free(c.id)
+	return nil
 }

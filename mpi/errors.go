@@ -21,7 +21,7 @@ var (
 	ErrRequest    = errors.New("not an active request")
 	ErrPending    = errors.New("operations still pending")
 	ErrProcFailed = errors.New("process failed")
-	ErrAborted    = errors.New("job aborted")
+	ErrAborted    = errors.New("aborted")
 	ErrInit       = errors.New("MPI is not initialised, or already finalized")
 	ErrCanceled   = errors.New("receive cancelled")
 	ErrLaunch     = errors.New("cannot join the job")
@@ -73,6 +73,9 @@ func (c *Comm) errorf(op string, err error, format string, args ...any) *Error {
 	}
 	return e
 }
+
+// because adds a cause to one of the errors of this package.
+func because(err, cause error) error { return fmt.Errorf("%w: %w", err, cause) }
 
 // procFailed is the cause of the errors that the loss of a process brings.
 type procFailed struct {

@@ -14,3 +14,6 @@ func RunShm(n int, f func(world *Comm) error) error {
 func RunBounce(n int, f func(world *Comm) error) error {
 	return runOn(n, func() (fabric.Port, error) { return shm.Open(shm.Options{Reserved: n, NoCMA: true}) }, f)
 }
+
+// LimitComms bounds the ids of communicators; all ranks must.
+func LimitComms(world *Comm, limit uint32) { world.p.ids.limit = limit }

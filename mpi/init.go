@@ -46,7 +46,7 @@ func Init() (*Comm, error) {
 	}
 	j, err := join()
 	if err != nil {
-		return nil, (*Comm)(nil).errorf("Init", errors.Join(ErrLaunch, err), "")
+		return nil, (*Comm)(nil).errorf("Init", because(ErrLaunch, err), "")
 	}
 	current.job = j
 	return j.proc.world, nil
@@ -66,7 +66,7 @@ func join() (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.proc, err = newProc(port, rank, size, waitPolicy(size)); err != nil {
+	if j.proc, err = newProc(port, rank, size); err != nil {
 		return nil, err
 	}
 	j.proc.launcherTells = launched && os.Getenv("OUTBOARD_JOB") != ""
@@ -88,9 +88,10 @@ func openPort(size int) (fabric.Port, error) {
 
 // waitPolicy: with a core for each rank a waiting rank spins; with fewer it
 // yields almost at once, since whom it waits for may need its core.
-func waitPolicy(size int) *verbs.WaitPolicy {
-	w := verbs.DefaultWait("shm")
-	if size > jobCPUs() {
+func waitPolicy(port fabric.Port, size int) *verbs.WaitPolicy {
+	fabric := port.Attr().Name
+	w := verbs.DefaultWait(fabric)
+	if fabric == "shm" && size > jobCPUs() {
 		w.Spin, w.Polls = 1, 1
 	}
 	return &w
@@ -98,7 +99,7 @@ func waitPolicy(size int) *verbs.WaitPolicy {
 
 // jobCPUs counts the processors that the ranks share: what our launcher says, or all of the machine.
 // runtime.NumCPU counts those that this rank is bound to.
-func jobCPUs() int {
+var jobCPUs = sync.OnceValue(func() int {
 	if n, err := strconv.Atoi(os.Getenv("OUTBOARD_CPUS")); err == nil && n > 0 {
 		return n
 	}
@@ -115,7 +116,7 @@ func jobCPUs() int {
 		n++
 	}
 	return n
-}
+})
 
 // meet exchanges addresses with the other ranks.
 func (j *job) meet() error {
@@ -185,7 +186,7 @@ func (j *job) abandoned(why error) {
 		p.lose(abort.Rank, why)
 		return
 	}
-	p.abort(fmt.Errorf("%w: %w", ErrAborted, why))
+	p.abort(because(ErrAborted, why))
 }
 
 // Finalize leaves the job (MPI 4.1, 11.2.2). It returns when all ranks have called it. Every request must have been waited for and every message
@@ -208,7 +209,7 @@ func (j *job) leave() error {
 		defer cancel()
 		// The NIC goes on serving the others, on its own thread.
 		if err := j.client.Barrier(ctx); err != nil {
-			errs = append(errs, j.proc.world.errorf("Finalize", errors.Join(ErrAborted, err), ""))
+			errs = append(errs, j.proc.world.errorf("Finalize", because(ErrAborted, err), ""))
 		}
 	}
 	j.proc.mu.Lock()
@@ -220,7 +221,7 @@ func (j *job) leave() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := j.client.Finalize(ctx); err != nil && len(errs) == 1 && errs[0] == nil && j.proc.world.broken.Load() == nil {
-			errs = append(errs, j.proc.world.errorf("Finalize", errors.Join(ErrAborted, err), ""))
+			errs = append(errs, j.proc.world.errorf("Finalize", because(ErrAborted, err), ""))
 		}
 	}
 	j.wg.Wait()
@@ -228,25 +229,52 @@ func (j *job) leave() error {
 }
 
 // Main runs a program: Init, f, Finalize. If any of them fails it prints the error, ends the job on all
-// ranks and exits with code 1; the same on a panic.
+// ranks and exits with code 1; the same on a panic. It prints nothing where the
+// error is only the consequence of another rank's failure, which the launcher reports.
 func Main(f func(world *Comm) error) {
 	world, err := Init()
+	silent := false
 	if err == nil {
+		current.Lock()
+		j := current.job
+		current.Unlock()
 		if err = call(world.p, f); err == nil {
 			err = Finalize()
 		}
+		silent = err != nil && j.isConsequence(err)
 	}
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, err)
+	if !silent {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	abortJob(1)
 	os.Exit(1)
 }
 
-// Abort ends the job on all ranks with an exit code of 1 to 255 (MPI 4.1, 9.8). Of ranks that are goroutines (see Run) only their world ends: every operation
-// fails with ErrAborted, this rank's own too. In a launched process Abort does not return.
+// isConsequence reports whether an error came of the end of the job, and the launcher knows of
+// another culprit than this rank.
+func (j *job) isConsequence(err error) bool {
+	if !j.proc.launcherTells || !errors.Is(err, ErrProcFailed) && !errors.Is(err, ErrAborted) {
+		return false
+	}
+	select {
+	case <-j.client.Done():
+	case <-time.After(launcherNotice):
+		return false
+	}
+	var abort *pmi.AbortError
+	return errors.As(j.client.Err(), &abort) && abort.Rank != j.proc.rank
+}
+
+// Abort ends the job on all ranks with an exit code of 1 to 255, for which other codes are not taken but
+// 1 (MPI 4.1, 9.8). Of ranks that are goroutines (see Run) only their world ends: every operation
+// fails with ErrAborted, this rank's own too, and so does Run. In a launched process Abort does not return.
 func (c *Comm) Abort(code int) {
+	if code < 1 || code > 255 {
+		code = 1
+	}
 	current.Lock()
 	mine := current.job != nil && current.job.proc == c.p
 	current.Unlock()
@@ -254,7 +282,11 @@ func (c *Comm) Abort(code int) {
 		abortJob(code)
 		os.Exit(code)
 	}
-	c.p.abort(fmt.Errorf("%w: Abort(%d) was called", ErrAborted, code))
+	err := c.errorf("Abort", ErrAborted, "with code %d", code)
+	if w := c.p.local; w != nil {
+		w.end(c.p, err)
+	}
+	c.p.abort(err)
 }
 
 // abortJob tells the launcher, if there is one.

@@ -96,8 +96,8 @@ func (c *Comm) peerErr(op string, cause error, peer, tag, count int) error {
 	}
 	if why := c.brokenBy(cause); why != nil {
 		e.Err = why
-		if pf, ok := why.(*procFailed); ok {
-			e.Peer = pf.rank
+		if r := culprit(why); r >= 0 {
+			e.Peer = r
 		}
 	}
 	return e

@@ -8,7 +8,6 @@ import (
 
 	"outboard/nicrt"
 	"outboard/tagmatch/unit"
-	"outboard/verbs"
 	"outboard/verbs/fabric"
 )
 
@@ -20,32 +19,42 @@ type proc struct {
 	size  int
 	world *Comm
 
-	spare *unit.Op // of a blocking call, for the next one; guarded by the NIC's lock
-	gone  []loss   // not yet acted on; guarded by the NIC's lock
+	// Guarded by the NIC's lock.
+	spare   *unit.Op     // of a blocking call, for the next one
+	gone    []loss       // not yet acted on
+	revoked []revocation // not yet acted on
+	notices []notice     // not yet sent
 
 	mu       sync.Mutex // after the NIC's lock where both are held
 	comms    map[uint32]*comm
-	requests map[*Request]struct{}
-	nextID   uint32 // no communicator that this rank belongs to has this id or a larger one
+	early    map[uint32][]revocation // of communicators that are not made yet
+	requests requestList
 	lost     map[int]error
 	ended    bool
+
+	ids   idPool
+	local *localWorld // the world of goroutines that this rank belongs to, or nil
 
 	launcherTells bool // the launcher says which rank failed first; set before the first message
 }
 
 // newProc opens a NIC on a port and makes the world on it.
-func newProc(port fabric.Port, rank, size int, wait *verbs.WaitPolicy) (*proc, error) {
-	nic, err := nicrt.Open(nicrt.Config{Port: port, Self: rank, Peers: size, Wait: wait})
+func newProc(port fabric.Port, rank, size int) (*proc, error) {
+	nic, err := nicrt.Open(nicrt.Config{Port: port, Self: rank, Peers: size, Wait: waitPolicy(port, size)})
 	if err != nil {
 		return nil, err
 	}
-	p := &proc{nic: nic, rank: rank, size: size, comms: map[uint32]*comm{}, requests: map[*Request]struct{}{}, lost: map[int]error{}}
-	if p.unit, err = unit.New(nic, 0); err != nil {
+	p := &proc{nic: nic, rank: rank, size: size, comms: map[uint32]*comm{}, early: map[uint32][]revocation{}, lost: map[int]error{}}
+	p.ids.init()
+	if p.unit, err = unit.New(nic, 0); err == nil {
+		_, err = nic.Install(revokeProgram, nicrt.Program{Name: "revoke", Resident: true, Header: p.hearRevocation})
+	}
+	if err != nil {
 		nic.Close()
 		return nil, err
 	}
 	nic.OnDown(p.peerDown)
-	nic.OnPoll(p.mournAll)
+	nic.OnPoll(p.afterPoll)
 	return p, nil
 }
 
@@ -55,7 +64,6 @@ func (p *proc) makeWorld() (err error) {
 	for i := range ranks {
 		ranks[i] = i
 	}
-	p.nextID = 1
 	p.world, err = p.newComm(0, "world", ranks)
 	return err
 }
@@ -83,9 +91,9 @@ type loss struct {
 	why  error
 }
 
-// mournAll acts on what peerDown has noted; the NIC calls it after a poll.
-func (p *proc) mournAll() {
-	if len(p.gone) == 0 {
+// afterPoll acts on what the NIC has told; the NIC calls it after a poll.
+func (p *proc) afterPoll() {
+	if len(p.gone)+len(p.revoked)+len(p.notices) == 0 {
 		return
 	}
 	p.mu.Lock()
@@ -95,6 +103,12 @@ func (p *proc) mournAll() {
 		p.gone = p.gone[1:]
 		p.mourn(l.peer, l.why)
 	}
+	for len(p.revoked) > 0 {
+		r := p.revoked[0]
+		p.revoked = p.revoked[1:]
+		p.obey(r)
+	}
+	p.sendNotices()
 }
 
 // launcherNotice is how long the launcher may take to say which rank failed first.
@@ -122,14 +136,15 @@ func (p *proc) mourn(peer int, why error) {
 	}
 }
 
-// fail ends everything on a communicator. The caller holds the NIC's lock and p.mu.
-func (p *proc) fail(c *comm, why error) {
+// fail ends everything on a communicator and reports whether it had not failed before. The caller holds the NIC's lock and p.mu.
+func (p *proc) fail(c *comm, why error) bool {
 	if !c.broken.CompareAndSwap(nil, &why) {
-		return
+		return false
 	}
 	p.unit.FailContext(c.id, why)
 	c.group.Fail(why)
 	p.nic.Completed()
+	return true
 }
 
 // abort ends everything on every communicator: the job is over.
@@ -150,7 +165,7 @@ func (p *proc) abort(why error) {
 func (p *proc) finish() error {
 	var errs []error
 	p.mu.Lock()
-	for r := range p.requests {
+	for r := range p.requests.all {
 		errs = append(errs, r.errorf("Finalize", ErrPending, "%s was never waited for", r.describe()))
 	}
 	p.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"outboard/tagmatch"
 	"outboard/tagmatch/unit"
@@ -22,9 +23,39 @@ type Request struct {
 	peer  int
 	tag   int
 	count int
-	where uintptr // caller of Isend or Irecv
-	ended bool    // Wait or Test has reported the end; guarded by proc.mu
-	buf   []byte  // keeps the buffer from the garbage collector
+	where uintptr     // caller of Isend or Irecv
+	buf   []byte      // keeps the buffer from the garbage collector
+	over  atomic.Bool // Wait or Test has reported the end
+
+	next, prev *Request // in the proc's list; guarded by proc.mu
+}
+
+// requestList is the requests that have not been waited for.
+type requestList struct{ first *Request }
+
+func (l *requestList) add(r *Request) {
+	if r.next = l.first; r.next != nil {
+		r.next.prev = r
+	}
+	l.first = r
+}
+
+func (l *requestList) remove(r *Request) {
+	if r.next != nil {
+		r.next.prev = r.prev
+	}
+	if r.prev != nil {
+		r.prev.next = r.next
+	} else {
+		l.first = r.next
+	}
+	r.next, r.prev = nil, nil
+}
+
+// all calls yield for each request until it returns false.
+func (l *requestList) all(yield func(*Request) bool) {
+	for r := l.first; r != nil && yield(r); r = r.next {
+	}
 }
 
 // Isend starts to send buf to rank dst (MPI 4.1, 3.7.2).
@@ -45,7 +76,7 @@ func (c *Comm) newRequest(name string, b []byte, peer, tag, count int) *Request 
 	}
 	p := c.p
 	p.mu.Lock()
-	p.requests[r] = struct{}{}
+	p.requests.add(r)
 	p.mu.Unlock()
 	return r
 }
@@ -115,9 +146,7 @@ func (r *Request) check(op string) error {
 	if r == nil || r.c == nil {
 		return (*Comm)(nil).errorf(op, ErrRequest, "the request is nil")
 	}
-	r.c.p.mu.Lock()
-	defer r.c.p.mu.Unlock()
-	if r.ended {
+	if r.over.Load() {
 		return r.errorf(op, ErrRequest, "%s has been waited for before", r.describe())
 	}
 	return nil
@@ -142,7 +171,9 @@ func (r *Request) drop() {
 
 // result takes the outcome of an operation that has ended.
 func (r *Request) result() (Status, error) {
-	r.end()
+	if !r.end() {
+		return Status{}, r.check("Wait") // another goroutine was faster
+	}
 	var st Status
 	if r.recv {
 		st = Status{Source: int(r.op.Source), Tag: int(r.op.Tag), Bytes: r.op.Len}
@@ -153,13 +184,17 @@ func (r *Request) result() (Status, error) {
 	return st, nil
 }
 
-func (r *Request) end() {
+// end takes the request off the list and reports whether it was there.
+func (r *Request) end() bool {
+	if r.over.Swap(true) {
+		return false
+	}
 	p := r.c.p
 	p.mu.Lock()
-	r.ended = true
-	delete(p.requests, r)
+	p.requests.remove(r)
 	p.mu.Unlock()
 	r.buf = nil
+	return true
 }
 
 func (r *Request) errorf(op string, err error, format string, args ...any) error {
@@ -208,7 +243,7 @@ func WaitAny(ctx context.Context, reqs ...*Request) (int, Status, error) {
 	found := -1
 	err := first.c.p.nic.Context().Wait(ctx, func() bool {
 		for i, r := range reqs {
-			if r != nil && r.op.Done.Load() != 0 && !r.over() {
+			if r != nil && r.op.Done.Load() != 0 && !r.over.Load() {
 				found = i
 				return true
 			}
@@ -223,10 +258,4 @@ func WaitAny(ctx context.Context, reqs ...*Request) (int, Status, error) {
 	}
 	st, err := reqs[found].result()
 	return found, st, err
-}
-
-func (r *Request) over() bool {
-	r.c.p.mu.Lock()
-	defer r.c.p.mu.Unlock()
-	return r.ended
 }

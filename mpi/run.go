@@ -30,14 +30,17 @@ func runOn(n int, open func() (fabric.Port, error), f func(*Comm) error) error {
 	if err != nil {
 		return err
 	}
-	var w localWorld
-	w.procs = procs
+	w := &localWorld{procs: procs}
 	w.left.Add(n)
 	var ranks sync.WaitGroup
+	for _, p := range procs {
+		p.local = w
+	}
 	for _, p := range procs {
 		ranks.Go(func() { w.rank(p, f) })
 	}
 	ranks.Wait()
+	w.once.Do(func() {}) // a goroutine that f has left behind can end the world no more
 	return errors.Join(w.err, closeAll(procs))
 }
 
@@ -60,16 +63,21 @@ func (w *localWorld) rank(p *proc, f func(*Comm) error) {
 		defer w.left.Done()
 	}
 	if err != nil {
-		w.once.Do(func() {
-			w.err = err
-			why := fmt.Errorf("%w: rank %d: %w", ErrAborted, p.rank, err)
-			for _, other := range w.procs {
-				if other != p {
-					other.abort(why)
-				}
-			}
-		})
+		w.end(p, err)
 	}
+}
+
+// end ends the world with the error of a rank, if it is the first one.
+func (w *localWorld) end(p *proc, err error) {
+	w.once.Do(func() {
+		w.err = err
+		why := fmt.Errorf("%w: rank %d: %w", ErrAborted, p.rank, err)
+		for _, other := range w.procs {
+			if other != p {
+				other.abort(why)
+			}
+		}
+	})
 }
 
 // call runs f and turns a panic into an error.
@@ -93,7 +101,7 @@ func openLocal(n int, open func() (fabric.Port, error)) ([]*proc, error) {
 		if err != nil {
 			return fail(err)
 		}
-		p, err := newProc(port, i, n, nil)
+		p, err := newProc(port, i, n)
 		if err != nil {
 			return fail(err)
 		}
