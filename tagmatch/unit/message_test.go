@@ -243,7 +243,7 @@ func TestRegionsUsedUp(t *testing.T) {
 // Units whose NICs are run by many goroutines at once, each waiting for its own.
 func TestGoroutines(t *testing.T) {
 	onWires(t, func(t *testing.T, w wire) {
-		const pairs, rounds = 4, 60
+		const pairs, rounds = 3, 40
 		ranks := newRanks(t, w, 2, testEager)
 		var all sync.WaitGroup
 		for g := range pairs {
