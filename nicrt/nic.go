@@ -117,8 +117,10 @@ var _ sync.Locker = (*NIC)(nil)
 // Addr is the address that the other members need, for SetPeer.
 func (n *NIC) Addr() string { return n.ctx.Addr() }
 
-// Self and Peers are this NIC's number and the size of the mesh.
-func (n *NIC) Self() int  { return n.self }
+// Self is this NIC's number in the mesh.
+func (n *NIC) Self() int { return n.self }
+
+// Peers is the size of the mesh.
 func (n *NIC) Peers() int { return len(n.peers) }
 
 // Context is the device context under the NIC.
@@ -127,8 +129,10 @@ func (n *NIC) Context() *verbs.Context { return n.ctx }
 // EagerMax is the longest payload of a message that Send takes, in bytes: one packet.
 func (n *NIC) EagerMax() int { return n.eagerMax }
 
-// Lock and Unlock enter and leave the NIC.
-func (n *NIC) Lock()   { n.eng.Lock() }
+// Lock enters the NIC.
+func (n *NIC) Lock() { n.eng.Lock() }
+
+// Unlock leaves the NIC and wakes the goroutines whose wait may be over.
 func (n *NIC) Unlock() { n.eng.Unlock() }
 
 // Install puts a program on the NIC, to receive the messages whose Header.Program is id. The error

@@ -70,11 +70,12 @@ func TestPostOrder(t *testing.T) {
 		var posted []*Completion
 		for i := range uint64(200) {
 			h := Header{Program: 9, Tag: i}
-			if i%3 == 0 {
+			switch i % 3 {
+			case 0:
 				posted = append(posted, mustPost(t, nics[0], 1, h, long))
-			} else if i%3 == 1 {
+			case 1:
 				posted = append(posted, mustPost(t, nics[0], 1, h, long[:5]))
-			} else {
+			case 2:
 				if !under(nics[0], func() bool { return nics[0].Send(1, &h, long[:8]) }) {
 					continue
 				}

@@ -21,16 +21,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // testFabric is a wire that the tests of the NIC run over. open gives a function that opens ports that
 // reach each other.
 type testFabric struct {
-	name string
-	open func() func(reserved int) (fabric.Port, error)
+	name   string
+	shared bool // what orders accesses lies in shared memory: see raceDetector
+	open   func() func(reserved int) (fabric.Port, error)
 }
 
 var testFabrics = []testFabric{
-	{"inproc", func() func(int) (fabric.Port, error) {
+	{"inproc", false, func() func(int) (fabric.Port, error) {
 		sw := inproc.New()
 		return func(reserved int) (fabric.Port, error) { return sw.Open(inproc.Options{Reserved: reserved}) }
 	}},
-	{"shm", func() func(int) (fabric.Port, error) {
+	{"shm", true, func() func(int) (fabric.Port, error) {
 		return func(reserved int) (fabric.Port, error) { return shm.Open(shm.Options{Reserved: reserved}) }
 	}},
 }
