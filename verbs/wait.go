@@ -122,6 +122,9 @@ func (c *Context) awaitSlow(ctx context.Context, f *atomic.Uint32, done func() b
 		if o := c.sleep(ctx, f, done); o != notYet {
 			return o.err()
 		}
+		if ctx != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 }
 
