@@ -1,0 +1,41 @@
+// Package verbs is the RDMA object model over an emulated network interface: the objects, states and completion
+// statuses of libibverbs for reliable connections (RC), over the fabrics of package fabric.
+//
+// A [Context] is an open device, which is one NIC. From it come a protection domain ([PD]), memory regions ([MR]), completion
+// queues ([CQ]) and queue pairs ([QP]). Two queue pairs are connected by exchanging, by any means, the
+// address of the context ([Context.Addr]) and the number of the queue pair ([QP.QPN]), and by taking each of them through
+// INIT and RTR to RTS with [QP.Modify].
+//
+// # How a work request flows
+//
+// [QP.PostSend] checks the request, copies it into the send queue and runs the queue pair on the caller's
+// thread. A SEND goes on the wire in packets of the path MTU as soon as the peer has a receive for it. An RDMA
+// WRITE, READ or atomic is executed by the requester itself, in the peer's memory, where the fabric reaches it; else it
+// goes by packets, and the peer's NIC executes it. The effects, completions and errors are the same either way. The
+// peer's NIC takes a packet when somebody runs it ([CQ.Poll], [CQ.Wait], any post, or its progress goroutine while
+// the host computes), puts the data into the buffers of the oldest receive and completes it. Taking the packet is
+// the acknowledgement: the requester's NIC sees it at its next run and completes the request.
+//
+// A request that fails takes the queue pair to ERR: it completes with the [Status] that says why, and everything
+// posted after it with WRFlushErr. The peer's queue pair goes to ERR too where IBTA says so (9.9.3.1, class C): it
+// refused the request, and gets an [AsyncEvent]. The way out of ERR is RESET.
+//
+// Order is that of IBTA 10.8.3.3. A request is executed by the peer after those posted before it, except that what is
+// posted after a READ or an atomic may overtake it unless it carries [Fence]; later READs do not.
+//
+// # What the caller owes
+//
+//  1. Post receives before the peer sends, or let it retry: RNR_RETRY 7 is for ever.
+//  2. Leave buffers alone from posting to completion, unless the request is [Inline].
+//  3. Make a completion queue as large as the work that can be outstanding in it: if it overflows, its queue pairs fail.
+//  4. Post a signaled request now and then, and take its completion: only that tells that entries are free.
+//  5. Exchange keys and addresses before one-sided operations, and [MR.Dereg] a region only when no peer needs it.
+//  6. [Context.Close] the context at the end.
+//
+// All methods may be called by any goroutine. One lock for each context serialises them.
+//
+// # For a runtime on the NIC
+//
+// [Engine] and [Sink] are the NIC's own side: messages go to a handler packet by packet instead of to receives, and
+// are sent without a completion.
+package verbs
