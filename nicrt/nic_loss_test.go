@@ -23,7 +23,8 @@ func TestPeerLossOnNIC(t *testing.T) {
 				t.Errorf("OnDown with %v", err)
 			}
 		})
-		in := install(t, n, 9, Program{Name: "half", Payload: func(*Task) Verdict { return Process },
+		gate := make(chan struct{})
+		in := install(t, n, 9, Program{Name: "half", Budget: time.Minute, Payload: func(*Task) Verdict { <-gate; return Process },
 			Completion: func(t *Task) {
 				if t.Failed() && !t.Last() {
 					t.Notify(7)
@@ -41,12 +42,13 @@ func TestPeerLossOnNIC(t *testing.T) {
 				})
 			}
 		}
-		// Half a message: its first packet, and then nothing.
+		// Of this message only the beginning arrives: the handlers hold up the rest until its sender is gone.
 		locked(nics[2], func() {
 			sendHalf(t, nics[2], 0, Header{Program: 9})
 		})
 		runUntil(t, nics[:1], "the first packet", func() bool { return in.Account().Packets > 0 })
 		nics[2].Close()
+		close(gate)
 		for m := 1; m < 3; m++ {
 			var run *RunError
 			if err := ends(t, nics[2-m], &waits.done[m]); !errors.As(err, &run) {
@@ -83,7 +85,7 @@ func TestPeerLossOnNIC(t *testing.T) {
 	})
 }
 
-// sendHalf sends the first packet of a message of which no more will come: the connection is full before the rest.
+// sendHalf begins a message that is longer than what the wire and the NIC at its other end hold.
 func sendHalf(t *testing.T, n *NIC, peer int, h Header) {
 	t.Helper()
 	if err := n.Post(peer, &h, make([]byte, 64<<20), new(Completion)); err != nil {

@@ -131,6 +131,7 @@ func TestPostBackPressure(t *testing.T) {
 func TestPostToLostPeer(t *testing.T) {
 	overFabrics(t, func(t *testing.T, f testFabric) {
 		nics := openMesh(t, f, 2)
+		install(t, nics[1], 9, Program{Name: "refuses", Resident: true, Header: func(*Task) Verdict { return Retry }})
 		long := make([]byte, 1<<20)
 		var posted []*Completion
 		for range 2 * sendDepth {
