@@ -114,7 +114,7 @@ func (c *Comm) brokenBy(err error) error {
 		ctx, cancel := context.WithTimeout(context.Background(), lossNotice)
 		defer cancel()
 		// If it does not come there is no more to tell.
-		_ = c.p.nic.Context().Wait(ctx, func() bool { return c.broken.Load() != nil })
+		_ = c.p.nic.WaitFor(ctx, func() bool { return c.broken.Load() != nil })
 	}
 	if why := c.broken.Load(); why != nil {
 		return *why
@@ -213,7 +213,7 @@ func (c *Comm) Free() error {
 	if c.freed.Swap(true) {
 		return c.errorf(op, ErrFreed, "communicator %s", c.name)
 	}
-	p.unit.FailContext(c.id, ErrFreed)
+	p.unit.FreeContext(c.id, ErrFreed)
 	p.mu.Lock()
 	delete(p.comms, c.id)
 	p.mu.Unlock()

@@ -33,6 +33,6 @@
 // # Buffers
 //
 // A buffer belongs to a blocking call until it returns and to a [Request] until Wait or
-// Test has reported its end. Send and receive buffers of one call must not overlap; where
-// MPI has MPI_IN_PLACE, pass the same slice for both.
+// Test has reported its end. Send and receive buffers of one call must not overlap; for
+// MPI_IN_PLACE pass the same slice for both, in Reduce and Allreduce.
 package mpi

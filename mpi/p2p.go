@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 
+	"outboard/nicrt"
 	"outboard/tagmatch"
 	"outboard/tagmatch/unit"
 )
@@ -93,6 +94,9 @@ func (c *Comm) peerErr(op string, cause error, peer, tag, count int) error {
 	e.Peer, e.Tag, e.Count = peer, tag, count
 	if errors.Is(cause, unit.ErrTruncate) {
 		e.Err = ErrTruncate
+	}
+	if errors.Is(cause, nicrt.ErrClosed) {
+		e.Err = ErrInit
 	}
 	if why := c.brokenBy(cause); why != nil {
 		e.Err = why
@@ -211,12 +215,14 @@ func (c *Comm) Probe(src, tag int) (Status, error) {
 		return st, err
 	}
 	k := tagmatch.Key{Ctx: c.id, Source: int32(src), Tag: int32(tag)}
-	err := c.p.nic.Context().Wait(c.ctx, func() bool {
+	err := c.p.nic.WaitFor(c.ctx, func() bool {
 		st, found = c.probe(k)
-		return found || c.broken.Load() != nil
+		return found || c.broken.Load() != nil || c.freed.Load()
 	})
 	if !found && err == nil {
-		err = ErrProcFailed
+		if err = ErrFreed; c.broken.Load() != nil {
+			err = ErrProcFailed // or what the communicator was broken by, which peerErr knows
+		}
 	}
 	return st, c.peerErr(op, err, src, tag, -1)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -428,4 +429,17 @@ func TestDeadlines(t *testing.T) {
 		}
 		return mpi.Send(c, []int{2}, 0, 5)
 	})
+}
+
+// testing's FailNow, and so t.Fatal, ends the goroutine without a return.
+func TestGoexitEndsWorld(t *testing.T) {
+	err := mpi.Run(3, func(c *mpi.Comm) error {
+		if c.Rank() == 1 {
+			runtime.Goexit()
+		}
+		return c.Barrier()
+	})
+	if err := expect(err, mpi.ErrAborted, "rank 1 has ended its goroutine"); err != nil {
+		t.Fatal(err)
+	}
 }

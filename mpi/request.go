@@ -229,9 +229,14 @@ func WaitAll(ctx context.Context, reqs ...*Request) error {
 func WaitAny(ctx context.Context, reqs ...*Request) (int, Status, error) {
 	var first *Request
 	for _, r := range reqs {
-		if r != nil && r.check("WaitAny") == nil {
+		if r == nil || r.check("WaitAny") != nil {
+			continue
+		}
+		if first == nil {
 			first = r
-			break
+		}
+		if r.c.p != first.c.p {
+			return -1, Status{}, r.errorf("WaitAny", ErrRequest, "requests of ranks %d and %d: expected those of one rank", first.c.p.rank, r.c.p.rank)
 		}
 	}
 	if first == nil {
@@ -241,20 +246,24 @@ func WaitAny(ctx context.Context, reqs ...*Request) (int, Status, error) {
 		ctx = first.c.ctx
 	}
 	found := -1
-	err := first.c.p.nic.Context().Wait(ctx, func() bool {
+	err := first.c.p.nic.WaitFor(ctx, func() bool {
+		active := false
 		for i, r := range reqs {
-			if r != nil && r.op.Done.Load() != 0 && !r.over.Load() {
+			if r == nil || r.over.Load() {
+				continue
+			}
+			if active = true; r.op.Done.Load() != 0 {
 				found = i
 				return true
 			}
 		}
-		return false
+		return !active // other goroutines have waited for the rest
 	})
 	if err != nil {
 		return -1, Status{}, first.c.errorf("WaitAny", err, "%d requests go on", len(reqs))
 	}
 	if found < 0 {
-		return -1, Status{}, first.c.errorf("WaitAny", ErrInit, "finalized meanwhile")
+		return -1, Status{}, nil
 	}
 	st, err := reqs[found].result()
 	return found, st, err

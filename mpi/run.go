@@ -54,7 +54,15 @@ type localWorld struct {
 
 // rank runs f on one rank. No rank leaves the wire before all are at the end.
 func (w *localWorld) rank(p *proc, f func(*Comm) error) {
+	returned := false
+	defer func() {
+		if !returned { // by runtime.Goexit, which testing's FailNow calls
+			w.end(p, p.world.errorf("Run", ErrAborted, "rank %d has ended its goroutine", p.rank))
+			w.left.Done()
+		}
+	}()
 	err := call(p, f)
+	returned = true
 	if err == nil {
 		w.left.Done()
 		w.left.Wait()

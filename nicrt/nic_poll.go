@@ -29,13 +29,22 @@ func (n *NIC) Wait(ctx context.Context, f *atomic.Uint32) error {
 // where it was waited for. How that ended is in done.
 func (n *NIC) WaitRun(ctx context.Context, done *Completion) error { return n.Wait(ctx, &done.done) }
 
+// WaitFor is Wait until done reports true. done is called with the lock held, after polls; what makes it true is
+// a completion or followed by Completed.
+func (n *NIC) WaitFor(ctx context.Context, done func() bool) error {
+	if err := n.ctx.Wait(ctx, done); err != nil {
+		return waitError(err)
+	}
+	return nil
+}
+
 // NextEvent takes the next event of a program, waiting as Wait does. It returns the program's
 // *Fault after the last event of one that was stopped, and ErrRemoved for one that
 // the host stopped.
 func (n *NIC) NextEvent(ctx context.Context, in *Installed) (e Event, err error) {
 	var fault *Fault
 	removed, got := false, false
-	err = n.ctx.Wait(ctx, func() bool {
+	err = n.WaitFor(ctx, func() bool {
 		if e, got = in.events.Poll(); got {
 			return true
 		}
@@ -44,7 +53,7 @@ func (n *NIC) NextEvent(ctx context.Context, in *Installed) (e Event, err error)
 	})
 	switch {
 	case err != nil:
-		return Event{}, waitError(err)
+		return Event{}, err
 	case got:
 		return e, nil
 	case fault != nil:

@@ -184,16 +184,17 @@ func (q *QP) recvResponse(h *fabric.Header, p []byte) {
 	for i := s.tail; i != s.next; i++ {
 		w := s.at(i)
 		if w.reply && !w.replied {
-			q.respondTo(w, h, p)
+			q.takeResponse(w, h, p)
 			return
 		}
 	}
 	q.fail(BadRespErr, "response without request")
 }
 
-func (q *QP) respondTo(w *wqe, h *fabric.Header, p []byte) {
+func (q *QP) takeResponse(w *wqe, h *fabric.Header, p []byte) {
 	last := h.Flags&flagLast != 0
-	if len(p) > w.length-w.got || last && w.got+len(p) != w.length || (h.Op == opAtomicResp) != (w.wr.Opcode >= FetchAdd) {
+	fits := len(p) <= w.length-w.got && last == (w.got+len(p) == w.length) && (last || len(p) > 0)
+	if !fits || (h.Op == opAtomicResp) != (w.wr.Opcode >= FetchAdd) || h.Op == opAtomicResp && len(p) != 8 {
 		q.fail(BadRespErr, "response of another kind or length than asked for")
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"unsafe"
 
@@ -203,7 +204,11 @@ func (q *QP) recvWrite(h *fabric.Header, p []byte) bool {
 }
 
 func (q *QP) recvWriteImm(h *fabric.Header, p []byte) bool {
-	if len(p) != 8 || binary.LittleEndian.Uint64(p) > uint64(q.ctx.limits.MaxMsg) {
+	n := uint64(math.MaxUint64)
+	if len(p) == 8 {
+		n = binary.LittleEndian.Uint64(p) // once: the peer can still write there
+	}
+	if n > uint64(q.ctx.limits.MaxMsg) {
 		return q.reject(RemInvReqErr, "malformed RDMA WRITE with immediate")
 	}
 	if st, why := checkRequest(0, RemoteWrite, q.attr.Access); st != Success {
@@ -212,8 +217,7 @@ func (q *QP) recvWriteImm(h *fabric.Header, p []byte) bool {
 	if q.rx.waiting = q.rq.tail == q.rq.head; q.rx.waiting {
 		return false
 	}
-	n := int(binary.LittleEndian.Uint64(p))
-	q.rq.complete(q, WC{Opcode: WCRecvWriteImm, Bytes: n, Imm: h.Imm, HasImm: true}, h.Flags&flagSolicited != 0)
+	q.rq.complete(q, WC{Opcode: WCRecvWriteImm, Bytes: int(n), Imm: h.Imm, HasImm: true}, h.Flags&flagSolicited != 0)
 	return q.state != Err
 }
 

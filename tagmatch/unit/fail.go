@@ -21,6 +21,15 @@ func (u *Unit) FailContext(ctx uint32, err error) {
 		err = errEnded
 	}
 	u.ended.end(ctx, err)
+	u.empty(ctx, err)
+}
+
+// FreeContext ends what is left in a context, as FailContext does, but lets the number be used again: for another context, once
+// no peer can have a message of the old one under way.
+func (u *Unit) FreeContext(ctx uint32, err error) { u.empty(ctx, err) }
+
+// empty ends everything in a context with err.
+func (u *Unit) empty(ctx uint32, err error) {
 	receives, messages := u.match.RemoveContext(ctx)
 	for _, r := range receives {
 		u.finish(r.Value, err)
