@@ -23,7 +23,6 @@ var (
 	ErrProcFailed = errors.New("process failed")
 	ErrAborted    = errors.New("aborted")
 	ErrInit       = errors.New("MPI is not initialised, or already finalized")
-	ErrCanceled   = errors.New("receive cancelled")
 	ErrLaunch     = errors.New("cannot join the job")
 )
 

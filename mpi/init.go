@@ -31,6 +31,9 @@ var current struct {
 	job *job
 }
 
+// jobVariable is what our own launcher calls a job in the environment of its ranks.
+const jobVariable = "OUTBOARD_JOB"
+
 // connectTimeout bounds each step of joining and leaving a job: what a rank waits for the others to be started.
 const connectTimeout = 5 * time.Minute
 
@@ -69,7 +72,7 @@ func join() (*job, error) {
 	if j.proc, err = newProc(port, rank, size); err != nil {
 		return nil, err
 	}
-	j.proc.launcherTells = launched && os.Getenv("OUTBOARD_JOB") != ""
+	j.proc.launcherTells = launched && os.Getenv(jobVariable) != ""
 	if err := j.meet(); err != nil {
 		return nil, errors.Join(err, j.proc.nic.Close())
 	}
@@ -233,30 +236,34 @@ func (j *job) leave() error {
 // error is only the consequence of another rank's failure, which the launcher reports.
 func Main(f func(world *Comm) error) {
 	world, err := Init()
-	silent := false
+	var j *job
 	if err == nil {
 		current.Lock()
-		j := current.job
+		j = current.job
 		current.Unlock()
 		if err = call(world.p, f); err == nil {
 			err = Finalize()
 		}
-		silent = err != nil && j.isConsequence(err)
 	}
 	if err == nil {
 		return
 	}
-	if !silent {
+	if !j.isConsequence(err) {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	abortJob(1)
 	os.Exit(1)
 }
 
-// isConsequence reports whether an error came of the end of the job, and the launcher knows of
-// another culprit than this rank.
+// isConsequence reports whether an error came of the end of the job, and our launcher knows of
+// another culprit than this rank. j is nil if the rank has not joined the job.
 func (j *job) isConsequence(err error) bool {
-	if !j.proc.launcherTells || !errors.Is(err, ErrProcFailed) && !errors.Is(err, ErrAborted) {
+	switch {
+	case os.Getenv(jobVariable) == "":
+		return false
+	case j == nil:
+		return errors.Is(err, pmi.ErrAborted) || errors.Is(err, pmi.ErrGone)
+	case j.client == nil || !errors.Is(err, ErrProcFailed) && !errors.Is(err, ErrAborted):
 		return false
 	}
 	select {
@@ -264,8 +271,9 @@ func (j *job) isConsequence(err error) bool {
 	case <-time.After(launcherNotice):
 		return false
 	}
+	why := j.client.Err()
 	var abort *pmi.AbortError
-	return errors.As(j.client.Err(), &abort) && abort.Rank != j.proc.rank
+	return errors.Is(why, pmi.ErrGone) || errors.As(why, &abort) && abort.Rank != j.proc.rank
 }
 
 // Abort ends the job on all ranks with an exit code of 1 to 255, for which other codes are not taken but

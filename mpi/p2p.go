@@ -56,7 +56,10 @@ func Sendrecv[T, U Number](c *Comm, send []T, dst, sendTag int, recv []U, src, r
 	if same, partial := overlap(bytesOf(send), bytesOf(recv)); same || partial {
 		return Status{}, c.errorf(op, ErrBuffer, "send and receive buffer share memory")
 	}
-	r, err := c.irecv(op, bytesOf(recv), src, recvTag, len(recv))
+	if err := c.checkPeer(op, dst, sendTag, len(send), 0); err != nil {
+		return Status{}, err // before a message can have come for the receive
+	}
+	r, err := c.irecv(op, bytesOf(recv), src, recvTag, len(recv), 0)
 	if err != nil {
 		return Status{}, err
 	}

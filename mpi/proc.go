@@ -171,6 +171,7 @@ func (p *proc) finish() error {
 	p.mu.Unlock()
 	slices.SortFunc(errs, func(a, b error) int { return compareText(a, b) })
 	p.nic.Lock()
+	p.pollAll()
 	p.mu.Lock()
 	for _, c := range p.comms {
 		if c.broken.Load() != nil {
@@ -186,6 +187,16 @@ func (p *proc) finish() error {
 	p.mu.Unlock()
 	p.nic.Unlock()
 	return errors.Join(errs...)
+}
+
+// pollAll takes all messages from the wire that are there. The caller holds the NIC's lock.
+func (p *proc) pollAll() {
+	for n, last := uint64(0), ^uint64(0); n != last; {
+		last = n
+		p.nic.Poll()
+		s := p.unit.Stats()
+		n = s.Eager + s.Rendezvous
+	}
 }
 
 func compareText(a, b error) int {

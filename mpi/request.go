@@ -60,20 +60,20 @@ func (l *requestList) all(yield func(*Request) bool) {
 
 // Isend starts to send buf to rank dst (MPI 4.1, 3.7.2).
 func Isend[T Number](c *Comm, buf []T, dst, tag int) (*Request, error) {
-	return c.isend("Isend", bytesOf(buf), dst, tag, len(buf))
+	var where [1]uintptr
+	runtime.Callers(2, where[:])
+	return c.isend("Isend", bytesOf(buf), dst, tag, len(buf), where[0])
 }
 
 // Irecv starts to receive into buf (MPI 4.1, 3.7.2). See Recv.
 func Irecv[T Number](c *Comm, buf []T, src, tag int) (*Request, error) {
-	return c.irecv("Irecv", bytesOf(buf), src, tag, len(buf))
+	var where [1]uintptr
+	runtime.Callers(2, where[:])
+	return c.irecv("Irecv", bytesOf(buf), src, tag, len(buf), where[0])
 }
 
-func (c *Comm) newRequest(name string, b []byte, peer, tag, count int) *Request {
-	r := &Request{c: c, name: name, peer: peer, tag: tag, count: count, buf: b}
-	var pc [1]uintptr
-	if runtime.Callers(4, pc[:]) == 1 {
-		r.where = pc[0]
-	}
+func (c *Comm) newRequest(name string, b []byte, peer, tag, count int, where uintptr) *Request {
+	r := &Request{c: c, name: name, peer: peer, tag: tag, count: count, where: where, buf: b}
 	p := c.p
 	p.mu.Lock()
 	p.requests.add(r)
@@ -81,11 +81,11 @@ func (c *Comm) newRequest(name string, b []byte, peer, tag, count int) *Request 
 	return r
 }
 
-func (c *Comm) isend(name string, b []byte, dst, tag, count int) (*Request, error) {
+func (c *Comm) isend(name string, b []byte, dst, tag, count int, where uintptr) (*Request, error) {
 	if err := c.checkPeer(name, dst, tag, count, 0); err != nil {
 		return nil, err
 	}
-	r := c.newRequest(name, b, dst, tag, count)
+	r := c.newRequest(name, b, dst, tag, count, where)
 	p := c.p
 	p.nic.Lock()
 	p.unit.Send(&r.op, c.ranks[dst], tagmatch.Key{Ctx: c.id, Source: int32(c.rank), Tag: int32(tag)}, b)
@@ -93,11 +93,11 @@ func (c *Comm) isend(name string, b []byte, dst, tag, count int) (*Request, erro
 	return r, nil
 }
 
-func (c *Comm) irecv(name string, b []byte, src, tag, count int) (*Request, error) {
+func (c *Comm) irecv(name string, b []byte, src, tag, count int, where uintptr) (*Request, error) {
 	if err := c.checkPeer(name, src, tag, count, -1); err != nil {
 		return nil, err
 	}
-	r := c.newRequest(name, b, src, tag, count)
+	r := c.newRequest(name, b, src, tag, count, where)
 	r.recv = true
 	p := c.p
 	p.nic.Lock()
@@ -165,7 +165,7 @@ func (r *Request) finish(ctx context.Context, takeBack bool) (Status, error) {
 
 // drop ends a receive that is not wanted any more.
 func (r *Request) drop() {
-	r.c.takeBack(&r.op, ErrCanceled)
+	r.c.takeBack(&r.op, nil)
 	r.result()
 }
 
