@@ -33,7 +33,7 @@
 //
 //   - A message longer than the receive's buffer fills it and completes the receive with [ErrTruncate]. Its sender does not notice.
 //   - When a peer is lost, the sends to it and the reads from it end with a *nicrt.PeerError. Its eager messages that have arrived
-//     can still be received. Receives that wait for it are the host's to end, by [Unit.Cancel] or [Unit.FailContext]: the
+//     can still be received. Receives that wait for it are the host's to end, by [Unit.Cancel], [Unit.FailContext] or [Unit.FreeContext]: the
 //     unit does not know which peers may send in a context.
 //   - What arrives is not trusted: a packet that no unit sends is dropped and counted. No packet can end an operation with
 //     another peer. Whether a peer may use the source and the context that it names is not checked.

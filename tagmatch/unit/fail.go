@@ -25,8 +25,13 @@ func (u *Unit) FailContext(ctx uint32, err error) {
 }
 
 // FreeContext ends what is left in a context, as FailContext does, but lets the number be used again: for another context, once
-// no peer can have a message of the old one under way.
-func (u *Unit) FreeContext(ctx uint32, err error) { u.empty(ctx, err) }
+// no peer can have a message of the old one under way. The number of a context that has failed stays failed.
+func (u *Unit) FreeContext(ctx uint32, err error) {
+	if err == nil {
+		err = errEnded
+	}
+	u.empty(ctx, err)
+}
 
 // empty ends everything in a context with err.
 func (u *Unit) empty(ctx uint32, err error) {

@@ -28,11 +28,12 @@ const (
 	doAbandon
 	doProbe
 	doFail
+	doFree
 	actions
 )
 
 func (s step) String() string {
-	name := [actions]string{"send", "recv", "cancel", "abandon", "probe", "fail"}[s.do]
+	name := [actions]string{"send", "recv", "cancel", "abandon", "probe", "fail", "free"}[s.do]
 	return fmt.Sprintf("%s rank=%d to=%d %v n=%d pick=%d", name, s.rank, s.to, s.k, s.n, s.pick)
 }
 
@@ -94,7 +95,7 @@ func (m *model) do(s step) {
 		m.abandon(s)
 	case doProbe:
 		m.probe(s)
-	case doFail:
+	case doFail, doFree:
 		m.fail(s)
 	}
 	m.settle(s)
@@ -206,9 +207,13 @@ func (m *model) probe(s step) {
 }
 
 func (m *model) fail(s step) {
-	ctx := s.k.Ctx
-	m.ranks[s.rank].with(func() { m.ranks[s.rank].FailContext(ctx, errFailed) })
-	m.ended[s.rank][ctx] = true
+	ctx, r := s.k.Ctx, m.ranks[s.rank]
+	if s.do == doFail {
+		r.with(func() { r.FailContext(ctx, errFailed) })
+		m.ended[s.rank][ctx] = true
+	} else {
+		r.with(func() { r.FreeContext(ctx, errFailed) })
+	}
 	receives, messages := m.match[s.rank].RemoveContext(ctx)
 	for _, r := range receives {
 		m.end(r.Value, errFailed)
@@ -325,7 +330,7 @@ func steps(ranks int) *rapid.Generator[[]step] {
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		s := step{
 			do: rapid.SampledFrom([]action{doSend, doSend, doSend, doSend, doRecv, doRecv, doRecv, doRecv, doCancel, doAbandon,
-				doAbandon, doProbe, doFail}).Draw(t, "do"),
+				doAbandon, doProbe, doFail, doFree}).Draw(t, "do"),
 			rank: rapid.IntRange(0, ranks-1).Draw(t, "rank"),
 			to:   rapid.IntRange(0, ranks-1).Draw(t, "to"),
 			k:    tagmatch.Key{Ctx: rapid.Uint32Range(0, contextsUsed-1).Draw(t, "ctx"), Source: field.Draw(t, "source"), Tag: field.Draw(t, "tag")},
@@ -335,7 +340,7 @@ func steps(ranks int) *rapid.Generator[[]step] {
 		if s.do == doSend {
 			s.k.Tag = max(s.k.Tag, 0)
 		}
-		if s.do == doFail && rapid.IntRange(0, 3).Draw(t, "spare") > 0 {
+		if s.do >= doFail && rapid.IntRange(0, 3).Draw(t, "spare") > 0 {
 			s.do = doRecv
 		}
 		return s
