@@ -35,6 +35,7 @@ type Context struct {
 	hook       func() time.Duration // of the NIC-resident runtime, after each poll
 	hookNap    time.Duration
 	again      bool // the runtime has work that no arrival will remind it of
+	refused    bool // a sink refused a packet since the last nap
 	knock      func(endpoint int)
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange

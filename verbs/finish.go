@@ -108,9 +108,9 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 		if q.attr.Timeout != 0 {
 			return RetryExcErr, q.ackTimeout()
 		}
-	case q.attr.RNRRetry == rnrForEver || q.init.engine || g.Access&grantSink != 0:
+	case q.attr.RNRRetry == rnrForEver || q.init.engine:
 	case s.tail == s.next && s.next != s.head:
-		if w := s.at(s.next); w.takesReceive() && !w.begun && credits(g, s.messages) <= 0 {
+		if w := s.at(s.next); s.takesReceive(w.wr.Opcode) && !w.begun && credits(g, s.messages) <= 0 {
 			return RNRRetryExcErr, rnrTimer(grantRNR(g)) * time.Duration(q.attr.RNRRetry)
 		}
 	}

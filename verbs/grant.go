@@ -42,7 +42,7 @@ func credits(g fabric.Grant, sent uint32) int32 {
 	return creditsLeft(g.Access>>grantCredit, sent)
 }
 
-// creditsLeft is posted-sent modulo 2^22, with its sign.
+// creditsLeft is posted-sent modulo 2^22, with its sign: a message that SendNow sent without credit makes it negative.
 func creditsLeft(posted, sent uint32) int32 {
 	return int32((posted-sent)<<(32-creditBits)) >> (32 - creditBits)
 }

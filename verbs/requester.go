@@ -63,7 +63,7 @@ func (q *QP) begin(w *wqe) bool {
 	if !q.admitted(w) {
 		return false
 	}
-	if w.takesReceive() {
+	if s.takesReceive(w.wr.Opcode) {
 		s.messages++
 	}
 	w.begun = true
@@ -87,16 +87,15 @@ func (q *QP) checkLocal(w *wqe) (Status, string) {
 // keeps what comes too early.
 func (q *QP) admitted(w *wqe) bool {
 	s := &q.sq
-	takes := w.takesReceive()
-	if q.init.engine || takes && creditsLeft(s.posted, s.messages) > 0 {
+	if q.init.engine || s.takesReceive(w.wr.Opcode) && creditsLeft(s.posted, s.messages) > 0 {
 		return true
 	}
 	g := q.conn.PeerGrant()
-	if !g.Ready || !takes || g.Access&grantSink != 0 {
-		return g.Ready
+	if !g.Ready {
+		return false
 	}
-	s.posted = g.Access >> grantCredit
-	return creditsLeft(s.posted, s.messages) > 0
+	s.posted, s.sink = g.Access>>grantCredit, g.Access&grantSink != 0
+	return !s.takesReceive(w.wr.Opcode) || creditsLeft(s.posted, s.messages) > 0
 }
 
 func (w *wqe) sendFlags() uint8 {

@@ -17,11 +17,6 @@ type wqe struct {
 	replied bool
 }
 
-// takesReceive tells whether the request takes a receive of the peer.
-func (w *wqe) takesReceive() bool {
-	return w.wr.Opcode <= SendImm || w.wr.Opcode == WriteImm
-}
-
 // sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait.
 type sendQueue struct {
 	ring             []wqe
@@ -33,6 +28,7 @@ type sendQueue struct {
 	reads            int    // responses awaited
 	messages         uint32 // begun since RESET that take a receive
 	posted           uint32 // receives of the peer, as last seen; both modulo 2^22
+	sink             bool   // the peer takes SENDs without receives, as last seen
 	stall            Status // what the peer is waited for, Success if for nothing
 	deadline         time.Time
 }
@@ -40,6 +36,11 @@ type sendQueue struct {
 func (s *sendQueue) init(c QPCap) {
 	*s = sendQueue{ring: make([]wqe, c.SendWR), sge: make([]SGE, c.SendWR*max(c.SendSGE, 1)), inline: make([]byte, c.SendWR*c.Inline),
 		maxSGE: c.SendSGE, maxInline: c.Inline}
+}
+
+// takesReceive tells whether a request takes a receive of the peer.
+func (s *sendQueue) takesReceive(o Opcode) bool {
+	return o == WriteImm || o <= SendImm && !s.sink
 }
 
 func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }

@@ -7,7 +7,7 @@ import "outboard/verbs/fabric"
 // they must not block and must not call methods that lock.
 type Sink interface {
 	// Packet is the next packet of the connection, in order. false leaves it on the wire, to
-	// be presented again; the connection waits meanwhile.
+	// be presented again at the next poll, which comes within milliseconds; the connection waits meanwhile.
 	Packet(p *Packet) bool
 	// Down says that the queue pair went to ERR.
 	Down(tag int32, err error)
@@ -33,6 +33,7 @@ func (q *QP) sinkPacket(h *fabric.Header, p []byte) bool {
 	pk := &q.ctx.packet
 	*pk = Packet{Tag: q.init.Tag, First: first, Last: h.Flags&flagLast != 0, HasImm: h.Flags&flagImm != 0, Imm: h.Imm, Offset: x.offset, Payload: p}
 	if !q.init.Sink.Packet(pk) {
+		q.ctx.refused = true
 		return false
 	}
 	if h.Flags&flagLast != 0 {

@@ -160,15 +160,16 @@ func (c *Context) unlock() {
 }
 
 // nap is how long a sleeper may sleep: until the runtime's next wake-up time and,
-// while queue pairs have work left that nobody rings for (room on the wire,
-// timers), not long. 0 is no limit. The caller holds the lock.
+// while there is work left that nobody rings for (room on the wire, timers, what
+// a sink refused), not long. 0 is no limit. The caller holds the lock.
 func (c *Context) nap() time.Duration {
 	nap := c.hookNap
 	if nap > 0 {
 		c.again = true // the poll after it is the runtime's
 	}
-	if len(c.active) > 0 && (nap == 0 || nap > time.Millisecond) {
+	if (len(c.active) > 0 || c.refused) && (nap == 0 || nap > time.Millisecond) {
 		nap = time.Millisecond
 	}
+	c.refused = false
 	return nap
 }
