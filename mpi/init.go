@@ -65,6 +65,9 @@ func join() (*job, error) {
 	if launched {
 		j.client, rank, size = client, client.Rank, client.Size
 	}
+	if launched && os.Getenv(jobVariable) == "" && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, jobCPUs()/size)) // as our launcher does
+	}
 	port, err := openPort(size)
 	if err != nil {
 		return nil, err
@@ -276,8 +279,7 @@ func (j *job) isConsequence(err error) bool {
 	return errors.Is(why, pmi.ErrGone) || errors.As(why, &abort) && abort.Rank != j.proc.rank
 }
 
-// Abort ends the job on all ranks with an exit code of 1 to 255, for which other codes are not taken but
-// 1 (MPI 4.1, 9.8). Of ranks that are goroutines (see Run) only their world ends: every operation
+// Abort ends the job on all ranks (MPI 4.1, 9.8) with an exit code of 1 to 255; any other code stands for 1. Of ranks that are goroutines (see Run) only their world ends: every operation
 // fails with ErrAborted, this rank's own too, and so does Run. In a launched process Abort does not return.
 func (c *Comm) Abort(code int) {
 	if code < 1 || code > 255 {
@@ -302,9 +304,16 @@ func abortJob(code int) {
 	current.Lock()
 	defer current.Unlock()
 	if j := current.job; j != nil && j.client != nil {
+		if os.Getenv(jobVariable) == "" {
+			time.Sleep(lastWords)
+		}
 		j.client.Abort(code)
 	}
 }
+
+// lastWords is how long another launcher than ours gets to read what this rank has printed: Hydra drops what
+// it has not read when it hears of an abort.
+const lastWords = 100 * time.Millisecond
 
 var epoch = time.Now()
 

@@ -3,6 +3,7 @@ package mpi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"outboard/nicrt"
@@ -185,7 +186,12 @@ func (r outcome) status(c *Comm, op string, err error, src, tag, count int) (Sta
 	if err == nil {
 		return r.st, nil
 	}
-	return r.st, c.peerErr(op, err, src, tag, count)
+	err = c.peerErr(op, err, src, tag, count)
+	var e *Error
+	if errors.Is(err, ErrTruncate) && errors.As(err, &e) {
+		e.Info = fmt.Sprintf("the message has %d bytes", r.st.Bytes)
+	}
+	return r.st, err
 }
 
 // takeBack ends a receive whose wait is over: it is cancelled with err or, if a message

@@ -122,7 +122,11 @@ func (g *group) receive(peer int, h *Header, payload []byte) (bool, error) {
 	}
 	switch {
 	case g.over(seq):
-		return true, e.strayf(peer, h, len(payload), "run %d has ended", seq)
+		err := e.strayf(peer, h, len(payload), "run %d has ended", seq)
+		if !g.failures { // of which this could be a remnant: the members do not run the same schedules
+			e.failGroup(g, err)
+		}
+		return true, err
 	case len(payload) > maxEager:
 		return true, e.strayf(peer, h, len(payload), "payload is too long, expected at most %d bytes", maxEager)
 	}

@@ -31,7 +31,7 @@ func TestStrayMessages(t *testing.T) {
 		{"member outside", 1, Header{Op: msgEager, Aux: 3}, nil, false, "not member 3"},
 		{"own member", 0, Header{Op: msgEager, Aux: 0}, nil, false, "not member 0"},
 		{"closed group", 1, Header{Op: msgEager, Ctx: 4, Aux: 1}, nil, false, "group is closed"},
-		{"old run", 1, Header{Op: msgEager, Aux: 1, Tag: runTag(1<<32-1, 0)}, nil, false, "has ended"},
+		{"old run", 1, Header{Op: msgEager, Aux: 1, Tag: runTag(1<<32-1, 0)}, nil, true, "has ended"},
 		{"unknown slot", 1, Header{Op: msgEager, Aux: 1, Tag: runTag(0, 1)}, nil, true, "receives no slot 1"},
 		{"slot 2^32-1", 1, Header{Op: msgEager, Aux: 1, Tag: 1<<32 - 1}, nil, true, "receives no slot 4294967295"},
 		{"too short", 1, Header{Op: msgEager, Aux: 1}, make([]byte, 63), true, "63 bytes, expected 64"},
