@@ -280,12 +280,12 @@ func (c *Comm) collectiveErr(op string, key planKey, err error) error {
 	var run *nicrt.RunError
 	if errors.As(err, &run) {
 		e.Peer = run.Peer
-		switch {
-		case errors.Is(err, nicrt.ErrAborted):
-			e.Err = because(ErrAborted, err)
-		case errors.Is(err, nicrt.ErrMessage):
-			e.Err = because(ErrCount, err)
-		}
+	}
+	switch {
+	case errors.Is(err, nicrt.ErrAborted):
+		e.Err = because(ErrAborted, err)
+	case errors.Is(err, nicrt.ErrMessage):
+		e.Err = because(ErrCount, err)
 	}
 	p := c.p
 	p.nic.Lock()
