@@ -46,14 +46,14 @@ func TestSplit(t *testing.T) {
 			part, err := c.Split(k.color(r, n), k.key(r, n))
 			want := k.want(r, n)
 			if err != nil || (part == nil) != (want == nil) {
-				return fmt.Errorf("%s: %v, %v", k.name, part, err)
+				return fmt.Errorf("%s: %v, %w", k.name, part, err)
 			}
 			if part == nil {
 				continue
 			}
 			got, err := members(c, part)
 			if err != nil || !slices.Equal(got, want) || part.Rank() != slices.Index(want, r) {
-				return fmt.Errorf("%s: rank %d of %v, want %v: %v", k.name, part.Rank(), got, want, err)
+				return fmt.Errorf("%s: rank %d of %v, want %v: %w", k.name, part.Rank(), got, want, err)
 			}
 			if err := part.Free(); err != nil {
 				return err
@@ -97,7 +97,7 @@ func TestSplitTree(t *testing.T) {
 		for _, x := range []*mpi.Comm{c, dup} {
 			all, err := members(world, x)
 			if err != nil || !slices.IsSorted(all) || all[x.Rank()] != world.Rank() || all[len(all)-1]-all[0] != len(all)-1 {
-				return fmt.Errorf("%s has %v: %v", x.Name(), all, err)
+				return fmt.Errorf("%s has %v: %w", x.Name(), all, err)
 			}
 			if err := exercise[int](x, 5, world.Rank()/8, []int{0}); err != nil {
 				return err

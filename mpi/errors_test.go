@@ -154,7 +154,7 @@ func survive(world *mpi.Comm) error {
 }
 
 func TestProcFailed(t *testing.T) {
-	_, err, text := launched(t, "survive", 5)
+	_, text, err := launched(t, "survive", 5)
 	if n := strings.Count(text, "as expected\n"); n != 4 {
 		t.Errorf("%d of 4 survivors saw what they should: %v\n%s", n, err, text)
 	}

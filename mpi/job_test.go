@@ -142,7 +142,7 @@ func (o *output) Write(b []byte) (int, error) {
 }
 
 // launched runs a program as a job of n processes.
-func launched(t *testing.T, program string, n int, env ...string) (code int, err error, text string) {
+func launched(t *testing.T, program string, n int, env ...string) (code int, text string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
@@ -152,7 +152,7 @@ func launched(t *testing.T, program string, n int, env ...string) (code int, err
 	if ctx.Err() != nil {
 		t.Fatalf("%s hangs:\n%s", program, out.text.String())
 	}
-	return code, err, out.text.String()
+	return code, out.text.String(), err
 }
 
 // Ends of jobs: the exit code, whom the launcher blames, and what is printed: the culprit's words, and no others'.
@@ -175,7 +175,7 @@ func TestJobs(t *testing.T) {
 	}
 	for _, k := range cases {
 		t.Run(k.program, func(t *testing.T) {
-			code, err, text := launched(t, k.program, 4)
+			code, text, err := launched(t, k.program, 4)
 			var re *launch.RankError
 			if code != k.code || errors.As(err, &re) != (k.rank != -1) || k.rank >= 0 && re.Rank != k.rank {
 				t.Errorf("ended with %d, %v: want %d by rank %d", code, err, k.code, k.rank)
@@ -200,7 +200,7 @@ func TestJobs(t *testing.T) {
 
 // Counts that disagree between processes: whoever noticed says so.
 func TestJobDisagrees(t *testing.T) {
-	code, err, text := launched(t, "disagree", 4)
+	code, text, err := launched(t, "disagree", 4)
 	if code != 1 || err == nil || !strings.Contains(text, mpi.ErrCount.Error()) || !strings.Contains(text, "Allreduce on world") {
 		t.Errorf("ended with %d, %v\n%s", code, err, text)
 	}
@@ -218,7 +218,7 @@ func TestHydra(t *testing.T) {
 	}{{"solve", 0}, {"init and finalize", 0}, {"fail", 1}, {"abort", 7}} {
 		t.Run(k.program, func(t *testing.T) {
 			if hydra == "" {
-				if code, _, text := launched(t, k.program, 3); code != k.code {
+				if code, text, _ := launched(t, k.program, 3); code != k.code {
 					t.Errorf("exit code %d, want %d\n%s", code, k.code, text)
 				}
 				return

@@ -23,7 +23,6 @@ type proc struct {
 	spare   *unit.Op     // of a blocking call, for the next one
 	gone    []loss       // not yet acted on
 	revoked []revocation // not yet acted on
-	notices []notice     // not yet sent
 
 	mu       sync.Mutex // after the NIC's lock where both are held
 	comms    map[uint32]*comm
@@ -46,13 +45,11 @@ func newProc(port fabric.Port, rank, size int) (*proc, error) {
 	}
 	p := &proc{nic: nic, rank: rank, size: size, comms: map[uint32]*comm{}, early: map[uint32][]revocation{}, lost: map[int]error{}}
 	p.ids.init()
-	if p.unit, err = unit.New(nic, 0); err == nil {
-		_, err = nic.Install(revokeProgram, nicrt.Program{Name: "revoke", Resident: true, Header: p.hearRevocation})
-	}
-	if err != nil {
+	if p.unit, err = unit.New(nic, 0); err != nil {
 		nic.Close()
 		return nil, err
 	}
+	p.unit.OnRevoke(p.hearRevocation)
 	nic.OnDown(p.peerDown)
 	nic.OnPoll(p.afterPoll)
 	return p, nil
@@ -93,7 +90,7 @@ type loss struct {
 
 // afterPoll acts on what the NIC has told; the NIC calls it after a poll.
 func (p *proc) afterPoll() {
-	if len(p.gone)+len(p.revoked)+len(p.notices) == 0 {
+	if len(p.gone)+len(p.revoked) == 0 {
 		return
 	}
 	p.mu.Lock()
@@ -108,7 +105,6 @@ func (p *proc) afterPoll() {
 		p.revoked = p.revoked[1:]
 		p.obey(r)
 	}
-	p.sendNotices()
 }
 
 // launcherNotice is how long the launcher may take to say which rank failed first.

@@ -47,7 +47,7 @@ func TestManyRanks(t *testing.T) {
 
 func TestManyProcesses(t *testing.T) {
 	promptly(t)
-	if code, err, text := launched(t, "solve", 32); code != 0 {
+	if code, text, err := launched(t, "solve", 32); code != 0 {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
@@ -95,7 +95,7 @@ func idle(world *mpi.Comm) error {
 
 // Ranks that wait long leave the processors to others.
 func TestIdle(t *testing.T) {
-	if code, err, text := launched(t, "idle", 4); code != 0 {
+	if code, text, err := launched(t, "idle", 4); code != 0 {
 		t.Errorf("%v\n%s", err, text)
 	}
 }
@@ -172,7 +172,7 @@ func TestProgressBetweenProcesses(t *testing.T) {
 	for _, procs := range []string{"GOMAXPROCS=1", "GOMAXPROCS=2"} {
 		t.Run(procs, func(t *testing.T) {
 			flag := filepath.Join(t.TempDir(), "ended")
-			if code, err, text := launched(t, "progress", 2, procs, "OUTBOARD_TEST_FLAG="+flag); code != 0 {
+			if code, text, err := launched(t, "progress", 2, procs, "OUTBOARD_TEST_FLAG="+flag); code != 0 {
 				t.Errorf("%v\n%s", err, text)
 			}
 		})

@@ -30,6 +30,8 @@ func (u *Unit) arrive(t *nicrt.Task) nicrt.Verdict {
 		ok = u.arriveRTS(t, &h, payload)
 	case h.Op == opFIN:
 		ok = u.arriveFIN(int32(t.Peer()), &h)
+	case h.Op == opRevoke:
+		ok = u.arriveRevoke(t.Peer(), h.Ctx, payload)
 	default:
 		ok = false
 	}

@@ -290,7 +290,7 @@ func TestAccount(t *testing.T) {
 		t.Errorf("%d matches, %d messages dropped, %d failed: want 2, 0, 0", a.Matches, a.Dropped, a.Failed)
 	}
 	var lost *nicrt.PeerError
-	if errors.As(error(ErrRefused), &lost) || !errors.Is(ErrRefused, nicrt.ErrAborted) {
+	if errors.As(ErrRefused, &lost) || !errors.Is(ErrRefused, nicrt.ErrAborted) {
 		t.Error("a refusal is the loss of no peer, and another's failure")
 	}
 }

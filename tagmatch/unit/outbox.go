@@ -66,6 +66,9 @@ func (u *Unit) post(peer int, it item) {
 
 // kick sends what has waited, as far as there is room now.
 func (u *Unit) kick() {
+	if len(u.notices) > 0 {
+		u.sendNotices()
+	}
 	if len(u.out.busy) == 0 {
 		return
 	}

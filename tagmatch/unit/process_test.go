@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -57,6 +58,7 @@ func peerMain() int {
 			return 1
 		}
 		kept = append(kept, r.obey(what, tag, n))
+		runtime.KeepAlive(kept)
 		fmt.Println("ok")
 	}
 	r.close()

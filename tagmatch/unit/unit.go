@@ -11,6 +11,10 @@ type Unit struct {
 	match *tagmatch.Engine[*Op, message]
 	eager int // longest eager message
 	out   outbox
+
+	notices  []notice // revocations that wait for room on the wire
+	onRevoke func(ctx uint32, peer int, why string)
+
 	pool  pool
 	sends table
 	ended contexts

@@ -12,9 +12,10 @@ const Program = 1
 
 // What a message is, in Header.Op.
 const (
-	opEager = iota + 1 // the payload is the data
-	opRTS              // request to send: the payload is a rts
-	opFIN              // Header.Tag is the id of a send that the peer is done with, Header.Aux how
+	opEager  = iota + 1 // the payload is the data
+	opRTS               // request to send: the payload is a rts
+	opRevoke            // the context has ended for the sender; the payload says why
+	opFIN               // Header.Tag is the id of a send that the peer is done with, Header.Aux how
 )
 
 // How a receiver is done with a message, in Header.Aux of a FIN.
