@@ -212,7 +212,7 @@ func TestWaitAnyAndTest(t *testing.T) {
 // expect checks that a call failed as it should, and that the error says so.
 func expect(err, want error, words ...string) error {
 	if !errors.Is(err, want) {
-		return fmt.Errorf("error %v, want %v", err, want)
+		return fmt.Errorf("error %w, want %w", err, want)
 	}
 	var e *mpi.Error
 	if !errors.As(err, &e) {
@@ -220,7 +220,7 @@ func expect(err, want error, words ...string) error {
 	}
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
-			return fmt.Errorf("error %q does not say %q", err, w)
+			return fmt.Errorf("error does not say %q: %w", w, err)
 		}
 	}
 	return nil
