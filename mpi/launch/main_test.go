@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 	if role, ok := os.LookupEnv(roleVariable); ok {
 		os.Exit(roles[role](os.Args[1:]))
 	}
-	goleak.VerifyTestMain(m)
+	// Under nohup SIGHUP is ignored, and ranks would inherit that; of a handler they inherit nothing.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
 }
 
 // quickExit keeps the race detector from sleeping in processes that exit.
