@@ -16,6 +16,10 @@ import (
 // Errors of all: ErrCount if the two buffers' lengths do not fit each other (a disagreement between ranks is found when the
 // messages meet, and fails the communicator), ErrBuffer if they overlap in part, ErrRank for the root,
 // ErrFreed, ErrProcFailed, ErrAborted when another rank's part failed.
+//
+// Ranks that call different operations, or name different roots, break the rules of MPI too. Mostly that is found as a
+// disagreement, but ranks may come to wait for each other for ever, or end without noticing: a context (see
+// Comm.With) ends the wait on all.
 
 // Barrier returns when all ranks have called it (MPI 4.1, 6.3).
 func (c *Comm) Barrier() error {

@@ -1,6 +1,8 @@
 package mpi
 
 import (
+	"errors"
+
 	"outboard/verbs/fabric"
 	"outboard/verbs/fabric/shm"
 )
@@ -17,3 +19,13 @@ func RunBounce(n int, f func(world *Comm) error) error {
 
 // LimitComms bounds the ids of communicators; all ranks must.
 func LimitComms(world *Comm, limit uint32) { world.p.ids.limit = limit }
+
+// Revoke has a peer told that a communicator was revoked, whatever this rank has to do with it.
+func Revoke(c *Comm, peer int, id uint32, why string) {
+	c.p.nic.Lock()
+	defer c.p.nic.Unlock()
+	c.p.unit.Revoke(id, []int{peer}, errors.New(why))
+}
+
+// ID is the number that a communicator has on the wire.
+func ID(c *Comm) uint32 { return c.id }
