@@ -22,7 +22,7 @@ var (
 	ErrPending    = errors.New("operations still pending")
 	ErrProcFailed = errors.New("process failed")
 	ErrAborted    = errors.New("aborted")
-	ErrInit       = errors.New("MPI is not initialised, or already finalized")
+	ErrInit       = errors.New("Init and Finalize out of order")
 	ErrLaunch     = errors.New("cannot join the job")
 )
 

@@ -41,10 +41,13 @@ type userOp struct {
 // it is not commutative the operands are combined in the order of ranks.
 //
 // The NIC calls f, on whichever goroutine runs it: f must not call this
-// package, must not keep the slices, and may be called with any part of the buffers. A panic in f
+// package, must not end its goroutine, must not keep the slices, and may be called with any part of the buffers. A panic in f
 // fails the reduction.
 func OpFunc[T Number](commutative bool, f func(in, inout []T)) Op {
 	u := &userOp{commutative: commutative, elem: reflect.TypeFor[T]()}
+	if f == nil {
+		return Op{user: u} // an error of the call that uses it
+	}
 	if commutative {
 		u.kernel = func(dst, src []byte) { f(elements[T](src), elements[T](dst)) }
 	} else {
@@ -79,6 +82,9 @@ func (o Op) String() string {
 // kernelFor finds the NIC's arithmetic for an operator on elements of type T.
 func kernelFor[T Number](o Op) (func(dst, src []byte), error) {
 	if o.user != nil {
+		if o.user.kernel == nil {
+			return nil, fmt.Errorf("%w: its function is nil", ErrOp)
+		}
 		if t := reflect.TypeFor[T](); t != o.user.elem {
 			return nil, fmt.Errorf("%w: the operator is a %v, the elements are %v", ErrOp, o, t)
 		}

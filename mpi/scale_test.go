@@ -178,3 +178,27 @@ func TestProgressBetweenProcesses(t *testing.T) {
 		})
 	}
 }
+
+// Every rank in turn hears of all the others for the first time, more of them than a port looks at one by one.
+func TestFanIn(t *testing.T) {
+	promptly(t)
+	for _, w := range worlds {
+		t.Run(w.name, func(t *testing.T) {
+			err := w.run(24, func(c *mpi.Comm) error {
+				mine, all := make([]int, 127), make([]int, 127*c.Size())
+				for root := range c.Size() {
+					if err := mpi.Gather(c, mine, all, root); err != nil {
+						return err
+					}
+					if err := mpi.Scatter(c, all, mine, root); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -94,8 +94,7 @@ func (c *Context) standIn() uint64 {
 		ticket := c.port.Arm()
 		c.mu.Lock()
 		t.armed.Store(false) // this poll is not the host's
-		n := c.poll()
-		idle := n == 0
+		idle := c.idleNow()
 		nap := c.nap()
 		t.armed.Store(true)
 		visits, closed := c.visits, c.closed

@@ -141,13 +141,21 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 	ticket := c.port.Arm()
 	c.mu.Lock()
 	o := c.lookLocked(f, done)
+	idle := o != notYet || c.idleNow()
+	if o == notYet && (f != nil && f.Load() != 0 || done != nil && done()) {
+		o = over
+	}
 	nap := c.nap()
 	c.unlock() // if the look has served others, this rings for them, and the ticket is used
-	if o == notYet && (ctx == nil || ctx.Err() == nil) {
+	if o == notYet && idle && (ctx == nil || ctx.Err() == nil) {
 		c.port.Sleep(ticket, nap)
 	}
 	return o
 }
+
+// idleNow reports whether there is nothing to do: one poll may leave work to the next that no ring
+// announces, such as the packets of a connection that it has opened. The caller holds the lock.
+func (c *Context) idleNow() bool { return c.poll() == 0 && c.poll() == 0 }
 
 // unlock leaves the NIC; sleepers whose work may be done are woken first.
 func (c *Context) unlock() {

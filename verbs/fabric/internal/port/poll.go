@@ -158,7 +158,9 @@ func (p *Port) visit(rx fabric.Receiver, ep, budget int) (n int) {
 	if c == nil {
 		p.todo[ep/64] &^= bit
 		p.knock(rx, ep)
-		return 0
+		if c = p.conns[ep]; c == nil {
+			return 0
+		}
 	}
 	if !c.down {
 		n = p.drain(c, rx, budget)
