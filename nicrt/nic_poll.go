@@ -69,8 +69,8 @@ func (n *NIC) Completed() { n.eng.Progressed() }
 // Again has the functions of OnPoll run at the end of the next poll. The caller holds the lock.
 func (n *NIC) Again() { n.eng.Again() }
 
-// OnPoll adds a function that runs at the end of a poll in which packets arrived, or
-// that follows a refused Send or Again. It runs with the lock held.
+// OnPoll adds a function that runs at the end of a poll that follows Again or a refused Send, or in which
+// something completed. It runs with the lock held.
 func (n *NIC) OnPoll(f func()) {
 	n.Lock()
 	defer n.Unlock()

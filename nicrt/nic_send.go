@@ -49,6 +49,9 @@ func (n *NIC) Packet(p *verbs.Packet) bool {
 	if !n.machine.deliver(in) {
 		return false
 	}
+	if n.workers.running > 0 {
+		n.eng.Again() // their budgets
+	}
 	if p.Last {
 		pr.msgs++
 	}
@@ -63,5 +66,6 @@ func (w machineWire) send(peer int, h *Header, payload []byte) bool {
 }
 
 func (w machineWire) increment(counter uint32, by int64) error {
+	w.n.eng.Again() // for what it has set off
 	return w.n.counters.increment(Counter(counter), CounterValue{Success: uint64(by)})
 }

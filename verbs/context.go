@@ -209,7 +209,7 @@ func (c *Context) poll() int {
 	if len(c.active) > 0 {
 		c.runActive()
 	}
-	if c.hook != nil && (n > 0 || c.again) {
+	if c.again && c.hook != nil {
 		c.again = false
 		c.hookNap = c.hook()
 	}

@@ -34,8 +34,7 @@ func (e Engine) Spin(f *atomic.Uint32) {
 
 const maxSpin = 64 // polls, about a microsecond
 
-// Attach sets what runs at the end of a poll in which packets arrived or after
-// Again, and what is told when a peer sends to an endpoint that no queue pair has
+// Attach sets what runs at the end of a poll after Again, or in which something completed, and what is told when a peer sends to an endpoint that no queue pair has
 // opened. afterPoll returns how long the NIC may be left alone if nothing
 // arrives; 0 is no limit.
 func (e Engine) Attach(afterPoll func() (nap time.Duration), knock func(endpoint int)) {

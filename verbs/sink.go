@@ -31,7 +31,9 @@ func (q *QP) sinkPacket(h *fabric.Header, p []byte) bool {
 		return q.reject(RemInvReqErr, "packet out of sequence in a SEND")
 	}
 	pk := &q.ctx.packet
-	*pk = Packet{Tag: q.init.Tag, First: first, Last: h.Flags&flagLast != 0, HasImm: h.Flags&flagImm != 0, Imm: h.Imm, Offset: x.offset, Payload: p}
+	pk.Tag, pk.First, pk.Last = q.init.Tag, first, h.Flags&flagLast != 0
+	pk.HasImm, pk.Imm = h.Flags&flagImm != 0, h.Imm
+	pk.Offset, pk.Payload = x.offset, p
 	if !q.init.Sink.Packet(pk) {
 		q.ctx.refused = true
 		return false
