@@ -86,6 +86,7 @@ func (r *remote) Copy(h *port.Held, off uint64, p []byte, write bool) error {
 	if r.dead.Load() {
 		return r.Err()
 	}
+	askHuge(p)
 	at := h.Real + off
 	for first := true; len(p) > 0; first = false {
 		n, err := r.copySome(p[:min(len(p), copyMax)], at, write)

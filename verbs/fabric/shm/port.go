@@ -145,6 +145,14 @@ func (p *Port) Sleep(t fabric.Ticket, d time.Duration) {
 	runtime.KeepAlive(p)
 }
 
+// Publish implements fabric.Port.
+func (p *Port) Publish(r fabric.Region) error {
+	if !p.noCMA {
+		askHuge(r.Buf)
+	}
+	return p.Port.Publish(r)
+}
+
 // AllocMem implements fabric.Port.
 func (p *Port) AllocMem(n int) ([]byte, error) { return p.heap.alloc(p.seg, n) }
 
