@@ -108,15 +108,11 @@ func (c *Context) lookLocked(f *atomic.Uint32, done func() bool) outcome {
 func (c *Context) awaitSlow(ctx context.Context, f *atomic.Uint32, done func() bool) error {
 	for {
 		for start := time.Now(); time.Since(start) < c.wait.Yield; {
-			if o := c.look(f, done); o != notYet {
+			if o := c.yieldAndLook(f, done); o != notYet {
 				return o.err()
 			}
 			if ctx != nil && ctx.Err() != nil {
 				return ctx.Err()
-			}
-			runtime.Gosched()
-			if c.wait.OSYield {
-				osYield()
 			}
 		}
 		if o := c.sleep(ctx, f, done); o != notYet {
@@ -127,6 +123,24 @@ func (c *Context) awaitSlow(ctx context.Context, f *atomic.Uint32, done func() b
 		}
 	}
 }
+
+// yieldAndLook looks and yields the goroutine, and between looks the processor several times: a
+// goroutine's yield and a reading of the clock cost as much as what other processes need to answer.
+func (c *Context) yieldAndLook(f *atomic.Uint32, done func() bool) outcome {
+	for i := 0; ; i++ {
+		if o := c.look(f, done); o != notYet {
+			return o
+		}
+		if !c.wait.OSYield || i == yieldsPerLook {
+			runtime.Gosched()
+			return notYet
+		}
+		osYield()
+	}
+}
+
+// yieldsPerLook bounds how long other goroutines of the process wait for their turn.
+const yieldsPerLook = 8
 
 // sleep arms the port, looks once more and sleeps until it is rung.
 func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool) outcome {
