@@ -31,7 +31,7 @@
 //     10⁶ bytes. The median over batches of windows (40 batches of 20 up to 8 KiB, 40 of 8 up to 64 KiB, 20 of 2 up to
 //     1 MiB, then 10 of 1), after a fifth as many to warm up.
 //   - allreduce: the time of one sum of n/8 doubles over all ranks, called back to back, in microseconds. The number of calls
-//     is what fits in 0.3 s, between 7 and 2000; after as many calls to warm up, a loop of half as many is timed
+//     is what fits in 0.3 s, between 7 and 100,000; after as many calls to warm up, a loop of half as many is timed
 //     five times, each time behind a barrier. The slowest rank's time counts, and the median of the five.
 //
 // Before a comparison is believed: leave the machine alone, see that the load average is near zero, and run it twice.
