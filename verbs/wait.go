@@ -169,7 +169,14 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 
 // idleNow reports whether there is nothing to do: one poll may leave work to the next that no ring
 // announces, such as the packets of a connection that it has opened. The caller holds the lock.
-func (c *Context) idleNow() bool { return c.poll() == 0 && c.poll() == 0 }
+func (c *Context) idleNow() bool {
+	for range 2 {
+		if c.poll() > 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // unlock leaves the NIC; sleepers whose work may be done are woken first.
 func (c *Context) unlock() {
