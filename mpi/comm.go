@@ -52,6 +52,9 @@ func (p *proc) newComm(id uint32, name string, ranks []int) (*Comm, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.comms[id] = c
+	if p.aborted != nil {
+		p.fail(c, p.aborted)
+	}
 	for peer, why := range p.lost {
 		if r := c.rankOf(peer); r >= 0 {
 			p.fail(c, &procFailed{rank: r, why: why})

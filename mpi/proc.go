@@ -30,6 +30,7 @@ type proc struct {
 	requests requestList
 	lost     map[int]error
 	ended    bool
+	aborted  error // why the job is over
 
 	ids   idPool
 	local *localWorld // the world of goroutines that this rank belongs to, or nil
@@ -151,6 +152,9 @@ func (p *proc) abort(why error) {
 	defer p.mu.Unlock()
 	if p.ended {
 		return
+	}
+	if p.aborted == nil {
+		p.aborted = why // for communicators that are being made
 	}
 	for _, c := range p.comms {
 		p.fail(c, why)
