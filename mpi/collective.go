@@ -6,6 +6,7 @@ import (
 
 	"outboard/collectives"
 	"outboard/nicrt"
+	"outboard/verbs"
 )
 
 // The collective operations of this file run on the NIC as schedules: all
@@ -38,7 +39,7 @@ func Bcast[T Number](c *Comm, buf []T, root int) error {
 	if err := c.checkRoot(op, root, len(buf)); err != nil {
 		return err
 	}
-	return c.run(op, planKey{kind: collectives.Bcast, root: root, count: len(buf), elem: sizeOf[T](), commutative: true}, nil, bytesOf(buf), nil)
+	return c.run(op, planKey{kind: collectives.Bcast, root: root, count: len(buf), elem: sizeOf[T](), commutative: true}, nil, verbs.Bytes(buf), nil)
 }
 
 // Reduce combines the ranks' send buffers, element by element, into recv of rank root (MPI 4.1, 6.9.1). On
@@ -49,13 +50,13 @@ func Reduce[T Number](c *Comm, send, recv []T, op Op, root int) error {
 		return err
 	}
 	key := planKey{kind: collectives.Reduce, root: root, count: len(send), elem: sizeOf[T](), commutative: op.commutative()}
-	in, out := bytesOf(send), []byte(nil)
+	in, out := verbs.Bytes(send), []byte(nil)
 	if c.rank == root {
 		if len(recv) != len(send) {
 			return c.countErr(name, len(recv), len(send))
 		}
 		var err error
-		if in, out, key.inPlace, err = c.inPlace(name, in, bytesOf(recv)); err != nil {
+		if in, out, key.inPlace, err = c.inPlace(name, in, verbs.Bytes(recv)); err != nil {
 			return err
 		}
 	}
@@ -76,7 +77,7 @@ func Allreduce[T Number](c *Comm, send, recv []T, op Op) error {
 	if len(recv) != len(send) {
 		return c.countErr(name, len(recv), len(send))
 	}
-	in, out, inPlace, err := c.inPlace(name, bytesOf(send), bytesOf(recv))
+	in, out, inPlace, err := c.inPlace(name, verbs.Bytes(send), verbs.Bytes(recv))
 	if err != nil {
 		return err
 	}
@@ -103,11 +104,11 @@ func Gather[T Number](c *Comm, send, recv []T, root int) error {
 		if len(recv) != len(send)*c.Size() {
 			return c.countErr(name, len(recv), len(send)*c.Size())
 		}
-		if out = bytesOf(recv); sharesMemory(bytesOf(send), out) {
+		if out = verbs.Bytes(recv); sharesMemory(verbs.Bytes(send), out) {
 			return c.errorf(name, ErrBuffer, "send and receive buffer share memory")
 		}
 	}
-	return c.run(name, planKey{kind: collectives.Gather, root: root, count: len(send), elem: sizeOf[T](), commutative: true}, bytesOf(send), out, nil)
+	return c.run(name, planKey{kind: collectives.Gather, root: root, count: len(send), elem: sizeOf[T](), commutative: true}, verbs.Bytes(send), out, nil)
 }
 
 // Scatter deals send of rank root, in the order of ranks, into the ranks' recv (MPI 4.1, 6.6): send is Size times as
@@ -122,16 +123,16 @@ func Scatter[T Number](c *Comm, send, recv []T, root int) error {
 		if len(send) != len(recv)*c.Size() {
 			return c.countErr(name, len(send), len(recv)*c.Size())
 		}
-		if in = bytesOf(send); sharesMemory(in, bytesOf(recv)) {
+		if in = verbs.Bytes(send); sharesMemory(in, verbs.Bytes(recv)) {
 			return c.errorf(name, ErrBuffer, "send and receive buffer share memory")
 		}
 	}
-	return c.run(name, planKey{kind: collectives.Scatter, root: root, count: len(recv), elem: sizeOf[T](), commutative: true}, in, bytesOf(recv), nil)
+	return c.run(name, planKey{kind: collectives.Scatter, root: root, count: len(recv), elem: sizeOf[T](), commutative: true}, in, verbs.Bytes(recv), nil)
 }
 
 // Allgather collects the ranks' send buffers, in the order of ranks, in recv of every rank (MPI 4.1, 6.7): Size times as long as send.
 func Allgather[T Number](c *Comm, send, recv []T) error {
-	return c.exchange("Allgather", collectives.Allgather, bytesOf(send), bytesOf(recv), len(send), len(recv), len(send)*c.sizeOr1(), sizeOf[T](), len(send))
+	return c.exchange("Allgather", collectives.Allgather, verbs.Bytes(send), verbs.Bytes(recv), len(send), len(recv), len(send)*c.sizeOr1(), sizeOf[T](), len(send))
 }
 
 // Alltoall sends the i-th of Size equal blocks of send to rank i, and receives rank i's block for
@@ -143,7 +144,7 @@ func Alltoall[T Number](c *Comm, send, recv []T) error {
 	if len(send)%c.Size() != 0 {
 		return c.errorf("Alltoall", ErrCount, "%d elements to send: expected a multiple of the %d ranks", len(send), c.Size())
 	}
-	return c.exchange("Alltoall", collectives.Alltoall, bytesOf(send), bytesOf(recv), len(send), len(recv), len(send), sizeOf[T](), len(send)/c.Size())
+	return c.exchange("Alltoall", collectives.Alltoall, verbs.Bytes(send), verbs.Bytes(recv), len(send), len(recv), len(send), sizeOf[T](), len(send)/c.Size())
 }
 
 // exchange runs a collective without root, operator or in-place form.

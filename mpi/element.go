@@ -16,14 +16,6 @@ type Number interface {
 		~float32 | ~float64 | ~complex64 | ~complex128
 }
 
-// bytesOf views a slice as its memory.
-func bytesOf[T Number](s []T) []byte {
-	if len(s) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s)*int(unsafe.Sizeof(s[0])))
-}
-
 func sizeOf[T Number]() int {
 	var z T
 	return int(unsafe.Sizeof(z))

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"outboard/nicrt/reduce"
+	"outboard/verbs"
 )
 
 // An Op is the operator of a reduction: one of the variables below, which the
@@ -55,7 +56,7 @@ func OpFunc[T Number](commutative bool, f func(in, inout []T)) Op {
 		u.kernel = func(dst, src []byte) {
 			out := append([]T(nil), elements[T](src)...)
 			f(elements[T](dst), out)
-			copy(dst, bytesOf(out))
+			copy(dst, verbs.Bytes(out))
 		}
 	}
 	return Op{user: u}

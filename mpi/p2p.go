@@ -9,6 +9,7 @@ import (
 	"outboard/nicrt"
 	"outboard/tagmatch"
 	"outboard/tagmatch/unit"
+	"outboard/verbs"
 )
 
 const (
@@ -38,7 +39,7 @@ func Count[T Number](st Status) (int, bool) {
 //
 // Errors: ErrRank, ErrTag, ErrFreed, ErrProcFailed, or the error of the context of the view (see Comm.With).
 func Send[T Number](c *Comm, buf []T, dst, tag int) error {
-	return c.send("Send", bytesOf(buf), dst, tag, len(buf))
+	return c.send("Send", verbs.Bytes(buf), dst, tag, len(buf))
 }
 
 // Recv receives into buf a message from rank src with the given tag; AnySource and AnyTag accept every one (MPI 4.1, 3.2.4). The message may be shorter than buf; the
@@ -47,24 +48,24 @@ func Send[T Number](c *Comm, buf []T, dst, tag int) error {
 // Errors: those of Send; ErrTruncate if the message is longer than buf, which then
 // holds its beginning.
 func Recv[T Number](c *Comm, buf []T, src, tag int) (Status, error) {
-	return c.recv("Recv", bytesOf(buf), src, tag, len(buf))
+	return c.recv("Recv", verbs.Bytes(buf), src, tag, len(buf))
 }
 
 // Sendrecv sends one message and receives another, which may be between
 // different ranks, without the risk of deadlock (MPI 4.1, 3.10). The buffers must not overlap.
 func Sendrecv[T, U Number](c *Comm, send []T, dst, sendTag int, recv []U, src, recvTag int) (Status, error) {
 	const op = "Sendrecv"
-	if same, partial := overlap(bytesOf(send), bytesOf(recv)); same || partial {
+	if sharesMemory(verbs.Bytes(send), verbs.Bytes(recv)) {
 		return Status{}, c.errorf(op, ErrBuffer, "send and receive buffer share memory")
 	}
 	if err := c.checkPeer(op, dst, sendTag, len(send), 0); err != nil {
 		return Status{}, err // before a message can have come for the receive
 	}
-	r, err := c.irecv(op, bytesOf(recv), src, recvTag, len(recv), 0)
+	r, err := c.irecv(op, verbs.Bytes(recv), src, recvTag, len(recv), 0)
 	if err != nil {
 		return Status{}, err
 	}
-	if err := c.send(op, bytesOf(send), dst, sendTag, len(send)); err != nil {
+	if err := c.send(op, verbs.Bytes(send), dst, sendTag, len(send)); err != nil {
 		r.drop()
 		return Status{}, err
 	}

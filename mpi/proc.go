@@ -1,6 +1,7 @@
 package mpi
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync"
@@ -169,7 +170,7 @@ func (p *proc) finish() error {
 		errs = append(errs, r.errorf("Finalize", ErrPending, "%s was never waited for", r.describe()))
 	}
 	p.mu.Unlock()
-	slices.SortFunc(errs, func(a, b error) int { return compareText(a, b) })
+	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	p.nic.Lock()
 	p.pollAll()
 	p.mu.Lock()
@@ -198,16 +199,6 @@ func (p *proc) pollAll() {
 			last, quiet = s.Eager+s.Rendezvous, 0
 		}
 	}
-}
-
-func compareText(a, b error) int {
-	switch x, y := a.Error(), b.Error(); {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
 }
 
 // close takes the rank off the wire.

@@ -9,6 +9,7 @@ import (
 
 	"outboard/tagmatch"
 	"outboard/tagmatch/unit"
+	"outboard/verbs"
 )
 
 // A Request is a non-blocking send or receive in flight (MPI 4.1, 3.7). Its buffer
@@ -62,14 +63,14 @@ func (l *requestList) all(yield func(*Request) bool) {
 func Isend[T Number](c *Comm, buf []T, dst, tag int) (*Request, error) {
 	var where [1]uintptr
 	runtime.Callers(2, where[:])
-	return c.isend("Isend", bytesOf(buf), dst, tag, len(buf), where[0])
+	return c.isend("Isend", verbs.Bytes(buf), dst, tag, len(buf), where[0])
 }
 
 // Irecv starts to receive into buf (MPI 4.1, 3.7.2). See Recv.
 func Irecv[T Number](c *Comm, buf []T, src, tag int) (*Request, error) {
 	var where [1]uintptr
 	runtime.Callers(2, where[:])
-	return c.irecv("Irecv", bytesOf(buf), src, tag, len(buf), where[0])
+	return c.irecv("Irecv", verbs.Bytes(buf), src, tag, len(buf), where[0])
 }
 
 func (c *Comm) newRequest(name string, b []byte, peer, tag, count int, where uintptr) *Request {

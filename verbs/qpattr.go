@@ -141,49 +141,27 @@ func (c *Context) goodMTU(n int) bool {
 	return n == c.mtu || n >= minMTU && n <= min(maxIBMTU, c.mtu) && bits.OnesCount(uint(n)) == 1
 }
 
+// merge takes over the attributes that mask names.
 func (d *QPAttr) merge(a QPAttr, mask AttrMask) {
-	take := func(bit AttrMask) bool { return mask&bit != 0 }
-	if take(AttrAccess) {
-		d.Access = a.Access
-	}
-	if take(AttrPKeyIndex) {
-		d.PKeyIndex = a.PKeyIndex
-	}
-	if take(AttrPort) {
-		d.Port = a.Port
-	}
-	if take(AttrAV) {
-		d.AV = a.AV
-	}
-	if take(AttrPathMTU) {
-		d.PathMTU = a.PathMTU
-	}
-	if take(AttrDestQPN) {
-		d.DestQPN = a.DestQPN
-	}
-	if take(AttrRQPSN) {
-		d.RQPSN = a.RQPSN & psnMask
-	}
-	if take(AttrSQPSN) {
-		d.SQPSN = a.SQPSN & psnMask
-	}
-	if take(AttrMaxDestRdAtomic) {
-		d.MaxDestRdAtomic = a.MaxDestRdAtomic
-	}
-	if take(AttrMaxRdAtomic) {
-		d.MaxRdAtomic = a.MaxRdAtomic
-	}
-	if take(AttrMinRNRTimer) {
-		d.MinRNRTimer = a.MinRNRTimer
-	}
-	if take(AttrTimeout) {
-		d.Timeout = a.Timeout
-	}
-	if take(AttrRetryCnt) {
-		d.RetryCnt = a.RetryCnt
-	}
-	if take(AttrRNRRetry) {
-		d.RNRRetry = a.RNRRetry
+	take(&d.Access, a.Access, mask&AttrAccess)
+	take(&d.PKeyIndex, a.PKeyIndex, mask&AttrPKeyIndex)
+	take(&d.Port, a.Port, mask&AttrPort)
+	take(&d.AV, a.AV, mask&AttrAV)
+	take(&d.PathMTU, a.PathMTU, mask&AttrPathMTU)
+	take(&d.DestQPN, a.DestQPN, mask&AttrDestQPN)
+	take(&d.RQPSN, a.RQPSN&psnMask, mask&AttrRQPSN)
+	take(&d.SQPSN, a.SQPSN&psnMask, mask&AttrSQPSN)
+	take(&d.MaxDestRdAtomic, a.MaxDestRdAtomic, mask&AttrMaxDestRdAtomic)
+	take(&d.MaxRdAtomic, a.MaxRdAtomic, mask&AttrMaxRdAtomic)
+	take(&d.MinRNRTimer, a.MinRNRTimer, mask&AttrMinRNRTimer)
+	take(&d.Timeout, a.Timeout, mask&AttrTimeout)
+	take(&d.RetryCnt, a.RetryCnt, mask&AttrRetryCnt)
+	take(&d.RNRRetry, a.RNRRetry, mask&AttrRNRRetry)
+}
+
+func take[T any](dst *T, v T, named AttrMask) {
+	if named != 0 {
+		*dst = v
 	}
 }
 

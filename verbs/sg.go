@@ -7,9 +7,7 @@ import (
 
 // ReservedLKey names any memory of the process in scatter/gather entries of queue pairs that an
 // Engine made: the reserved L_Key that IBTA (10.6.3) gives to privileged consumers.
-const ReservedLKey = reservedKey
-
-const reservedKey = 0xffffffff
+const ReservedLKey = 0xffffffff
 
 // hold marks the regions of a list as used by work in flight. It returns a bit for
 // each entry whose key names one; unhold takes the same bits.
@@ -34,7 +32,7 @@ func (c *Context) unhold(sg []SGE, held uint32) {
 // checkSG checks a list against the regions that its keys name.
 func (q *QP) checkSG(sg []SGE, need Access) (Status, string) {
 	for i, g := range sg {
-		if len(g.Buf) == 0 || g.LKey == reservedKey && q.init.engine {
+		if len(g.Buf) == 0 || g.LKey == ReservedLKey && q.init.engine {
 			continue
 		}
 		m := q.ctx.mrs.get(g.LKey)
