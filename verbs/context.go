@@ -22,6 +22,7 @@ type Context struct {
 	mu         sync.Mutex
 	closed     bool
 	pdNum      uint32
+	pds, cqs   int // live ones
 	mrs        mrTable
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32

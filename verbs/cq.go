@@ -30,7 +30,7 @@ const (
 )
 
 // CreateCQ makes a completion queue for n completions. The channel, which may be nil, gets
-// its events (see CQ.ReqNotify).
+// its events (see CQ.ReqNotify). ErrLimit if the device has no more queues.
 func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 	if n < 1 || n > c.limits.MaxCQE {
 		return nil, opErr("create_cq", "", ErrInvalid, "%d entries: expected 1 to %d", n, c.limits.MaxCQE)
@@ -43,6 +43,10 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 	if ch != nil && (ch.ctx != c || ch.closed) {
 		return nil, opErr("create_cq", "", ErrInvalid, "completion channel is not a live one of this context")
 	}
+	if c.cqs >= c.limits.MaxCQ {
+		return nil, opErr("create_cq", "", ErrLimit, "%d completion queues: the device has no more", c.cqs)
+	}
+	c.cqs++
 	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
 }
 
@@ -57,6 +61,7 @@ func (q *CQ) Destroy() error {
 		return opErr("destroy_cq", "", ErrBusy, "%d queues complete into it", q.users)
 	}
 	q.dead = true
+	q.ctx.cqs--
 	if q.channel != nil {
 		q.channel.forget(q)
 	}

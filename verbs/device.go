@@ -53,25 +53,6 @@ func quiet(look func() []string) (out []string) {
 	return out
 }
 
-// Limits of the emulated device; creating or posting past them is an error.
-type Limits struct {
-	MaxQP       int
-	MaxCQE      int // completions in one queue
-	MaxWR       int // work requests in one queue
-	MaxSGE      int // pieces of one request
-	MaxInline   int // bytes of an inline request
-	MaxMR       int
-	MaxMsg      int // bytes of one message
-	MaxRdAtomic int // reads and atomics in flight on one queue pair
-}
-
-func limitsOf(a fabric.Attr) Limits {
-	return Limits{
-		MaxQP: a.Endpoints, MaxCQE: 4 << 20, MaxWR: 1 << 15, MaxSGE: 32,
-		MaxInline: 512, MaxMR: a.Regions, MaxMsg: 1 << 40, MaxRdAtomic: 128,
-	}
-}
-
 // localSwitch joins the contexts of this process that were opened without a port.
 var localSwitch = sync.OnceValue(inproc.New)
 

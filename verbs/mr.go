@@ -16,14 +16,18 @@ type PD struct {
 	dead bool
 }
 
-// AllocPD makes a protection domain.
+// AllocPD makes a protection domain. ErrLimit if the device has no more.
 func (c *Context) AllocPD() (*PD, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, opErr("alloc_pd", "", ErrDestroyed, "context is closed")
 	}
+	if c.pds >= c.limits.MaxPD {
+		return nil, opErr("alloc_pd", "", ErrLimit, "%d protection domains: the device has no more", c.pds)
+	}
 	c.pdNum++
+	c.pds++
 	return &PD{ctx: c, num: c.pdNum}, nil
 }
 
@@ -38,6 +42,7 @@ func (p *PD) Dealloc() error {
 		return opErr("dealloc_pd", p.name(), ErrBusy, "%d objects still in it", p.refs)
 	}
 	p.dead = true
+	p.ctx.pds--
 	return nil
 }
 

@@ -1,0 +1,102 @@
+package verbs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"outboard/verbs/fabric"
+	"outboard/verbs/fabric/inproc"
+)
+
+// Objects that are counted: the device gives them out up to its limit, and again once one is returned.
+func TestCountedObjects(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		limit  func(l *Limits) *int
+		create func(c *Context) (func() error, error)
+	}{
+		{"protection domains", func(l *Limits) *int { return &l.MaxPD }, func(c *Context) (func() error, error) {
+			pd, err := c.AllocPD()
+			if err != nil {
+				return nil, err
+			}
+			return pd.Dealloc, nil
+		}},
+		{"completion queues", func(l *Limits) *int { return &l.MaxCQ }, func(c *Context) (func() error, error) {
+			cq, err := c.CreateCQ(1, nil)
+			if err != nil {
+				return nil, err
+			}
+			return cq.Destroy, nil
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			port, err := inproc.New().Open(inproc.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := Open(port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			const limit = 3
+			*tt.limit(&c.limits) = limit
+			full := func() {
+				t.Helper()
+				_, err := tt.create(c)
+				var e *Error
+				if !errors.Is(err, ErrLimit) || !errors.As(err, &e) || !strings.HasPrefix(e.Detail, "3 "+tt.name) {
+					t.Fatalf("error %v, want ErrLimit about 3 %s", err, tt.name)
+				}
+			}
+			var ends []func() error
+			for range limit {
+				end, err := tt.create(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ends = append(ends, end)
+			}
+			full()
+			if err := ends[1](); err != nil {
+				t.Fatal(err)
+			}
+			if err := ends[1](); !errors.Is(err, ErrDestroyed) { // must not make room twice
+				t.Fatalf("error %v, want ErrDestroyed", err)
+			}
+			if ends[1], err = tt.create(c); err != nil {
+				t.Fatalf("after one was returned: %v", err)
+			}
+			full()
+			for _, end := range ends {
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.pds != 0 || c.cqs != 0 {
+				t.Errorf("%d protection domains and %d completion queues are left, want none", c.pds, c.cqs)
+			}
+		})
+	}
+}
+
+func TestIBMTU(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		a    fabric.Attr
+		want int
+	}{
+		{"whole", fabric.Attr{MTU: 4096, Ordered: true, Reliable: true}, 4096},
+		{"with headers", fabric.Attr{MTU: 4096, Ordered: true}, 2048},
+		{"just with headers", fabric.Attr{MTU: 4096 + packetHeaders, Reliable: true}, 4096},
+		{"smallest", fabric.Attr{MTU: minMTU + packetHeaders}, 256},
+		{"too small", fabric.Attr{MTU: minMTU + packetHeaders - 1}, 0},
+		{"huge", fabric.Attr{MTU: 1 << 30}, 4096},
+	} {
+		if got := ibMTU(tt.a); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
