@@ -1,11 +1,14 @@
 package verbs
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"outboard/verbs/fabric"
+	"outboard/verbs/internal/ib"
+	"outboard/verbs/internal/trace"
 )
 
 // A Context is an open device: one NIC. Every object made from it belongs
@@ -40,8 +43,22 @@ type Context struct {
 	knock      func(endpoint int)
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
-	events     []AsyncEvent
+	events     chan AsyncEvent
 	clock      func() time.Time
+	tick       time.Time // clock's reading in this poll, see now
+
+	packets  bool // queue pairs talk in IBTA packets
+	lanes    lanes
+	gids     [2]GID
+	ibHeader ib.Header // of the packet being sent or received
+	frame    []byte    // the packet being sent
+	inbox    []byte    // the packet being received
+	trace    *trace.Writer
+	onMAD    func(from string, mad []byte)
+	madSeq   uint32
+	hw       HWCounters
+	srqNum   uint32
+	ahs      int
 
 	wait     WaitPolicy
 	visits   uint64       // polls
@@ -49,11 +66,17 @@ type Context struct {
 	thread   progress
 }
 
-func newContext(port fabric.Port) *Context {
+func newContext(port fabric.Port, packets bool, w *trace.Writer) *Context {
 	a := port.Attr()
 	l := limitsOf(a)
-	c := &Context{port: port, mtu: a.MTU, limits: l, stage: make([]byte, a.MTU), clock: time.Now, wait: DefaultWait(a.Name)}
+	c := &Context{port: port, mtu: a.MTU, limits: l, stage: make([]byte, a.MTU), clock: time.Now, wait: DefaultWait(a.Name),
+		events: make(chan AsyncEvent, maxEvents)}
 	c.mrs.limit = l.MaxMR
+	c.packets, c.trace = packets, w
+	c.gids = [...]GID{ib.LinkLocal(port.Addr()), ib.GIDOf(port.Addr())}
+	c.frame = make([]byte, 0, ib.MaxHeaders+maxIBMTU+ib.MaxPad+ib.ICRCLen)
+	c.inbox = make([]byte, cap(c.frame))
+	c.lanes.init(c, a.Endpoints)
 	c.startProgress()
 	return c
 }
@@ -144,39 +167,26 @@ func (c *Context) Close() error {
 	c.closed, c.progressed = true, true
 	c.unlock()
 	c.stopProgress()
-	if err := c.port.Close(); err != nil {
+	err := c.port.Close()
+	if c.trace != nil {
+		err = errors.Join(err, c.trace.Flush())
+	}
+	if err != nil {
 		return &Error{Op: "close_device", Err: err}
 	}
 	return nil
 }
 
-// AsyncEvent is something that happened outside any work request.
-type AsyncEvent struct {
-	Kind string // "CQ_ERR", "QP_FATAL", "QP_ACCESS_ERR" …
-	QPN  uint32
-	Err  error
-}
-
-const maxEvents = 1024 // the oldest are dropped first
-
-func (c *Context) event(e AsyncEvent) {
-	if len(c.events) == maxEvents {
-		c.events = c.events[:copy(c.events, c.events[1:])]
+// now is the time of this poll: read from the clock once.
+func (c *Context) now() time.Time {
+	if c.tick.IsZero() {
+		c.tick = c.clock()
 	}
-	c.events = append(c.events, e)
-}
-
-// AsyncEvents takes the events that have happened since the last call.
-func (c *Context) AsyncEvents() []AsyncEvent {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.events
-	c.events = nil
-	return e
+	return c.tick
 }
 
 func (c *Context) cqOverflow(cq *CQ) {
-	c.event(AsyncEvent{Kind: "CQ_ERR", Err: ErrOverflow})
+	c.event(AsyncEvent{Type: EventCQErr, CQ: cq, Err: ErrOverflow})
 	for _, q := range c.qps {
 		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq) {
 			q.fail(LocQPOpErr, "completion queue overflow")
@@ -203,6 +213,7 @@ func (c *Context) poll() int {
 		return 0
 	}
 	c.visits++
+	c.tick = time.Time{}
 	if c.thread.armed.Load() {
 		c.thread.dismiss(c.port)
 	}
@@ -235,6 +246,10 @@ func (c *Context) runActive() {
 type receiver Context
 
 func (r *receiver) Packet(cookie uint32, h *fabric.Header, payload []byte) bool {
+	if cookie&laneCookie != 0 {
+		r.lanes.packet(h, payload)
+		return true
+	}
 	if int(cookie) >= len(r.qps) || r.qps[cookie] == nil {
 		return false // of a queue pair that is gone
 	}
@@ -242,12 +257,19 @@ func (r *receiver) Packet(cookie uint32, h *fabric.Header, payload []byte) bool 
 }
 
 func (r *receiver) Knock(ep int) {
-	if r.knock != nil {
+	switch {
+	case r.knock != nil:
 		r.knock(ep)
+	case r.lanes.has(ep):
+		r.lanes.knock(ep)
 	}
 }
 
 func (r *receiver) Down(cookie uint32, err error) {
+	if cookie&laneCookie != 0 {
+		r.lanes.down(int(cookie &^ laneCookie))
+		return
+	}
 	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {
 		r.qps[cookie].down(err)
 		r.again = true

@@ -102,7 +102,7 @@ func TestCQOverflow(t *testing.T) {
 	for i := uint64(4); i < 6; i++ {
 		a.expect(t, i, verbs.WRFlushErr)
 	}
-	if ev := b.ctx.AsyncEvents(); len(ev) != 1 || ev[0].Kind != "CQ_ERR" || !errors.Is(ev[0].Err, verbs.ErrOverflow) {
+	if ev := b.ctx.AsyncEvents(); len(ev) != 1 || ev[0].Type != verbs.EventCQErr || !errors.Is(ev[0].Err, verbs.ErrOverflow) {
 		t.Errorf("events %v, want one CQ_ERR", ev)
 	}
 }

@@ -69,19 +69,8 @@ func (d Device) Open() (*Context, error) {
 	return Open(port)
 }
 
-// Open opens the emulated device on a port of any fabric. The context owns the port from then on and closes it.
-// The port must be ordered and reliable: the queue pairs of
-// this device add neither.
-func Open(port fabric.Port) (*Context, error) {
-	a := port.Attr()
-	if !a.Ordered || !a.Reliable {
-		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s: expected an ordered and reliable one", a.Name)
-	}
-	if a.MTU < minMTU {
-		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s carries %d bytes a packet: expected at least %d", a.Name, a.MTU, minMTU)
-	}
-	return newContext(port), nil
-}
+// Open is OpenWith and no options.
+func Open(port fabric.Port) (*Context, error) { return OpenWith(port, Options{}) }
 
 func (d Device) String() string {
 	if d.Emulated {

@@ -94,9 +94,8 @@ func TestOpen(t *testing.T) {
 		b.expect(t, 1, verbs.Success)
 	})
 	for name, change := range map[string]func(*fabric.Attr){
-		"unordered":  func(a *fabric.Attr) { a.Ordered = false },
-		"unreliable": func(a *fabric.Attr) { a.Reliable = false },
-		"tiny MTU":   func(a *fabric.Attr) { a.MTU = 255 },
+		"tiny MTU":                 func(a *fabric.Attr) { a.MTU = 255 },
+		"no room for IBTA packets": func(a *fabric.Attr) { a.MTU, a.Reliable = 256+127, false },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openInproc(t)

@@ -57,15 +57,8 @@ func (q *QP) movedDirect(w *wqe, err error) bool {
 
 func (q *QP) moveDirect(w *wqe, r *fabric.Region) error {
 	addr := w.wr.RemoteAddr
-	switch w.wr.Opcode {
-	case FetchAdd, CompareSwap:
-		var old uint64
-		var err error
-		if w.wr.Opcode == FetchAdd {
-			old, err = q.direct.FetchAdd(r, addr, w.wr.Add)
-		} else {
-			old, err = q.direct.CompareSwap(r, addr, w.wr.Compare, w.wr.Swap)
-		}
+	if w.wr.Opcode.has(opAtomic) {
+		old, err := q.atomicDirect(r, atomicOf(&w.wr), addr)
 		if err == nil {
 			q.ctx.scatter64(w.wr.SG, old)
 		}
@@ -98,21 +91,29 @@ func (q *QP) failDirect(st Status, why string) bool {
 	return false
 }
 
-// failInTurn fails the request that is next to be sent, once those before it are complete: a
-// later call finds the same.
-func (q *QP) failInTurn(st Status, why string) bool {
-	if q.retire(); q.sq.tail == q.sq.next {
-		q.fail(st, why)
+// atomicDirect executes an atomic in the peer's memory and returns the value before.
+func (q *QP) atomicDirect(r *fabric.Region, a atomicArgs, addr uint64) (old uint64, err error) {
+	switch a.op {
+	case FetchAdd:
+		return q.direct.FetchAdd(r, addr, a.swapAdd)
+	case CompareSwap:
+		return q.direct.CompareSwap(r, addr, a.compare, a.swapAdd)
 	}
-	return false
+	for old = 0; ; {
+		found, err := q.direct.CompareSwap(r, addr, old, a.next(old))
+		if err != nil || found == old {
+			return old, err
+		}
+		old = found
+	}
 }
 
 // neededRight is the remote right that an operation on the peer's memory takes.
 func neededRight(o Opcode) Access {
-	switch o {
-	case Read:
+	switch {
+	case o == Read:
 		return RemoteRead
-	case FetchAdd, CompareSwap:
+	case o.has(opAtomic):
 		return RemoteAtomic
 	}
 	return RemoteWrite
@@ -123,7 +124,7 @@ func neededRight(o Opcode) Access {
 func checkRequest(addr uint64, need, rights Access) (Status, string) {
 	switch {
 	case rights&need == 0:
-		return RemInvReqErr, fmt.Sprintf("queue pair with access %#x: the request needs %#x", uint32(rights&accessAll), uint32(need))
+		return RemInvReqErr, fmt.Sprintf("queue pair with access %#x: the request needs %#x", uint32(rights&qpRights), uint32(need))
 	case need == RemoteAtomic && addr%8 != 0:
 		return RemInvReqErr, fmt.Sprintf("atomic at %#x: expected a multiple of 8", addr)
 	}

@@ -8,29 +8,49 @@ func (q *QP) retire() {
 	if s.tail == s.next {
 		return
 	}
-	acked := q.conn.Acked()
+	var acked uint64
+	if q.wire == nil {
+		acked = q.conn.Acked()
+	}
 	for s.tail != s.next {
 		w := s.at(s.tail)
-		if w.reply && !w.replied || w.last > acked {
+		switch {
+		case w.reply && !w.replied:
+			return
+		case q.wire == nil && w.last > acked, q.wire != nil && q.init.Type == RC && !w.local && !q.wire.acked(w):
 			return
 		}
 		s.stall = Success
 		q.complete(w, Success, "")
 	}
+	q.drained()
 }
 
 // complete ends the oldest request.
 func (q *QP) complete(w *wqe, st Status, detail string) {
 	q.sq.tail++
 	q.ctx.unhold(w.wr.SG, w.held)
+	if q.sendCtr != nil {
+		q.sendCtr.count(st)
+	}
 	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
-		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: wcOpcodes[w.wr.Opcode], QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
+		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
 	}
 	clear(w.wr.SG)
 }
 
 // flush completes all work: the oldest send with st, everything else as flushed.
 func (q *QP) flush(st Status, detail string) {
+	q.flushSends(st, detail)
+	flushed := "flushed: " + detail
+	for q.rq.tail != q.rq.head || q.rx.taken() {
+		q.completeReceive(WC{Status: WRFlushErr, Detail: flushed}, false)
+	}
+	q.rx.drop()
+}
+
+// flushSends completes the send queue: the oldest request with st, the rest as flushed.
+func (q *QP) flushSends(st Status, detail string) {
 	s := &q.sq
 	q.retire()
 	flushed := "flushed: " + detail
@@ -40,10 +60,6 @@ func (q *QP) flush(st Status, detail string) {
 	}
 	s.next = s.head
 	s.reads = 0
-	for q.rq.tail != q.rq.head {
-		q.rq.complete(q, WC{Status: WRFlushErr, Detail: flushed}, false)
-	}
-	q.rx.drop()
 }
 
 // release forgets all work without completions.
@@ -60,6 +76,9 @@ func (q *QP) release() {
 		q.ctx.unhold(w.SG, w.held)
 		clear(w.SG)
 	}
+	if q.rx.taken() {
+		q.ctx.unhold(q.rx.receive.SG, q.rx.receive.held)
+	}
 	q.rx = inbound{}
 }
 
@@ -72,16 +91,33 @@ func (q *QP) fail(st Status, detail string) {
 	q.state = Err
 	q.grant()
 	q.flush(st, detail)
+	if q.srq != nil {
+		q.ctx.event(AsyncEvent{Type: EventQPLastWQE, QPN: q.qpn, SRQ: q.srq})
+	}
 	if q.init.Sink != nil {
 		q.init.Sink.Down(q.init.Tag, &Error{Op: "transport", Object: q.name(), Detail: detail, Err: st})
 	}
+}
+
+// failInTurn fails the request that is next to be sent, once those before it are complete: a
+// later call finds the same. UC and UD go to SQE, from which RTS leads out, and go on receiving.
+func (q *QP) failInTurn(st Status, why string) bool {
+	switch q.retire(); {
+	case q.sq.tail != q.sq.next:
+	case q.init.Type == RC:
+		q.fail(st, why)
+	default:
+		q.state = SQE
+		q.flushSends(st, why)
+	}
+	return false
 }
 
 // checkDeadline gives up on a peer whose queue pair is not ready, or that
 // has no receive posted, for too long.
 func (q *QP) checkDeadline() {
 	s := &q.sq
-	if q.state != RTS || s.tail == s.head || q.attr.Timeout == 0 && (q.attr.RNRRetry == rnrForEver || q.init.engine) {
+	if q.state != RTS && q.state != SQD || s.tail == s.head || q.attr.Timeout == 0 && (q.attr.RNRRetry == rnrForEver || q.init.engine) {
 		return
 	}
 	why, limit := q.stalled()
@@ -106,7 +142,7 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 	switch {
 	case !g.Ready:
 		if q.attr.Timeout != 0 {
-			return RetryExcErr, q.ackTimeout()
+			return RetryExcErr, ackTimeout(q.attr.Timeout) * time.Duration(q.attr.RetryCnt+1)
 		}
 	case q.attr.RNRRetry == rnrForEver || q.init.engine:
 	case s.tail == s.next && s.next != s.head:
@@ -126,7 +162,5 @@ func rnrTimer(code uint8) time.Duration {
 	return time.Duration(table[code&31]) * 10 * time.Microsecond
 }
 
-// ackTimeout is how long the queue pair waits for a peer that does not answer, retries included.
-func (q *QP) ackTimeout() time.Duration {
-	return time.Duration(4096<<q.attr.Timeout) * time.Nanosecond * time.Duration(q.attr.RetryCnt+1)
-}
+// ackTimeout is the time of a code of the local acknowledgement timeout (IBTA 9.7.6.1.3).
+func ackTimeout(code uint8) time.Duration { return 4096 * time.Nanosecond << code }

@@ -7,8 +7,9 @@ import "outboard/verbs/fabric"
 //
 //	 4 bits  the remote rights of the queue pair
 //	 1 bit   a Sink takes SENDs: no receive is needed
+//	 1 bit   the queue pair talks in IBTA packets, and so must the peer
 //	 5 bits  MIN_RNR_TIMER
-//	22 bits  receives posted since RESET, modulo 2^22
+//	21 bits  receives posted since RESET, modulo 2^21
 //
 // The last is the credit of IBTA 9.7.7.2: a requester puts a message that takes a receive on the
 // wire only when there is one for it. So a message without a receive never
@@ -16,7 +17,8 @@ import "outboard/verbs/fabric"
 const (
 	grantRights  = 4
 	grantSink    = 1 << grantRights
-	grantTimer   = grantRights + 1
+	grantPackets = grantSink << 1
+	grantTimer   = grantRights + 2
 	grantCredit  = grantTimer + 5
 	creditBits   = 32 - grantCredit
 	grantRNRMask = 31
@@ -24,14 +26,17 @@ const (
 
 // grant tells the peer what it may do here now.
 func (q *QP) grant() {
-	a := uint32(q.attr.Access&accessAll) | uint32(q.attr.MinRNRTimer)<<grantTimer | uint32(q.rq.head)<<grantCredit
+	a := uint32(q.attr.Access&qpRights) | uint32(q.attr.MinRNRTimer)<<grantTimer | uint32(q.rq.head)<<grantCredit
 	if q.attr.MaxDestRdAtomic == 0 {
 		a &^= uint32(RemoteRead | RemoteAtomic) // none is served
 	}
 	if q.init.Sink != nil {
 		a |= grantSink
 	}
-	q.conn.Grant(fabric.Grant{Ready: q.state == RTR || q.state == RTS, PD: q.pd.num, Access: a})
+	if q.wire != nil {
+		a |= grantPackets
+	}
+	q.conn.Grant(fabric.Grant{Ready: q.receives(), PD: q.pd.num, Access: a})
 }
 
 // grantRNR is the RNR timer code in g.
@@ -42,7 +47,7 @@ func credits(g fabric.Grant, sent uint32) int32 {
 	return creditsLeft(g.Access>>grantCredit, sent)
 }
 
-// creditsLeft is posted-sent modulo 2^22, with its sign: a message that SendNow sent without credit makes it negative.
+// creditsLeft is posted-sent modulo 2^21, with its sign: a message that SendNow sent without credit makes it negative.
 func creditsLeft(posted, sent uint32) int32 {
 	return int32((posted-sent)<<(32-creditBits)) >> (32 - creditBits)
 }

@@ -21,6 +21,9 @@ type rawPeer struct {
 
 type deaf struct{}
 
+// grantPackets is the bit of a grant that asks for IBTA packets.
+const grantPackets = 1 << 5
+
 func (deaf) Packet(uint32, *fabric.Header, []byte) bool { return true }
 func (deaf) Knock(int)                                  {}
 func (deaf) Down(uint32, error)                         {}
@@ -35,7 +38,7 @@ func newRawPeer(t testing.TB) *rawPeer {
 		MaxRdAtomic: 4, MaxDestRdAtomic: 4, RNRRetry: 7, Timeout: 14, RetryCnt: 7}
 	h.bring(t, at, verbs.RTS)
 	must(t, p.conn.Connect(h.ctx.Addr(), int(h.qp.QPN()-verbs.QPNOf(0))))
-	p.conn.Grant(fabric.Grant{Ready: true, Access: 1<<32 - 1})
+	p.conn.Grant(fabric.Grant{Ready: true, Access: 1<<32 - 1 - grantPackets})
 	p.safe = pattern(256, 9)
 	mr, err := h.ctx.RegMR(h.pd, p.safe[64:192], allRights)
 	must(t, err)
@@ -158,7 +161,7 @@ func TestBadResponses(t *testing.T) {
 			at.AV, at.DestQPN = p.port.Addr(), verbs.QPNOf(p.conn.Endpoint())
 			p.host.bring(t, at, verbs.RTS)
 			must(t, p.conn.Connect(p.host.ctx.Addr(), int(p.host.qp.QPN()-verbs.QPNOf(0))))
-			p.conn.Grant(fabric.Grant{Ready: true, Access: 1<<32 - 1})
+			p.conn.Grant(fabric.Grant{Ready: true, Access: 1<<32 - 1 - grantPackets})
 			buf := p.host.reg(t, make([]byte, 8), verbs.LocalWrite)
 			must(t, p.host.qp.PostSend(verbs.SendWR{ID: 4, Opcode: verbs.Read, SG: []verbs.SGE{buf.sge()}, RemoteAddr: 1, RKey: 1}))
 			for end := time.Now().Add(5 * time.Second); p.port.Poll(deaf{}, 10) == 0 && time.Now().Before(end); {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"outboard/verbs/fabric"
 	"outboard/verbs/fabric/inproc"
 )
 
@@ -82,20 +81,18 @@ func TestCountedObjects(t *testing.T) {
 	}
 }
 
-func TestIBMTU(t *testing.T) {
+func TestPacketMTU(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		a    fabric.Attr
-		want int
+		name       string
+		room, want int
 	}{
-		{"whole", fabric.Attr{MTU: 4096, Ordered: true, Reliable: true}, 4096},
-		{"with headers", fabric.Attr{MTU: 4096, Ordered: true}, 2048},
-		{"just with headers", fabric.Attr{MTU: 4096 + packetHeaders, Reliable: true}, 4096},
-		{"smallest", fabric.Attr{MTU: minMTU + packetHeaders}, 256},
-		{"too small", fabric.Attr{MTU: minMTU + packetHeaders - 1}, 0},
-		{"huge", fabric.Attr{MTU: 1 << 30}, 4096},
+		{"with headers", 4096, 2048},
+		{"just with headers", 4096 + packetHeaders, 4096},
+		{"smallest", minMTU + packetHeaders, 256},
+		{"too small", minMTU + packetHeaders - 1, 0},
+		{"huge", 1 << 30, 4096},
 	} {
-		if got := ibMTU(tt.a); got != tt.want {
+		if got := packetMTU(tt.room); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}

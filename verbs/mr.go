@@ -78,8 +78,8 @@ func (c *Context) regMR(pd *PD, buf []byte, access Access) (*MR, error) {
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
 	case pd == nil || pd.ctx != c || pd.dead:
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
-	case access&^accessAll != 0:
-		return nil, opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^accessAll))
+	case access&^mrRights != 0:
+		return nil, opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^mrRights))
 	case access&(RemoteWrite|RemoteAtomic) != 0 && access&LocalWrite == 0:
 		return nil, opErr(op, "", ErrInvalid, "access %#x: remote write and remote atomic need local write", uint32(access))
 	}

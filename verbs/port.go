@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/bits"
 
-	"outboard/verbs/fabric"
 	"outboard/verbs/internal/ib"
 )
 
@@ -129,18 +128,16 @@ var pkeyTable = [...]uint16{0xffff}
 // packetHeaders are the bytes that the headers of a packet can take where the fabric carries whole InfiniBand packets.
 const packetHeaders = 128
 
-// ibMTU is the largest path MTU of IBTA that a fabric carries, in bytes. A fabric that is not ordered and reliable
-// carries the headers of the queue pairs too.
-func ibMTU(a fabric.Attr) int {
-	room := a.MTU
-	if !a.Ordered || !a.Reliable {
-		room -= packetHeaders
-	}
+// ibMTU is the largest path MTU of IBTA in so many bytes, 0 if there is none.
+func ibMTU(room int) int {
 	if room < minMTU {
 		return 0
 	}
 	return 1 << (bits.Len(uint(min(room, maxIBMTU))) - 1)
 }
+
+// packetMTU is the largest path MTU of IBTA packets on a fabric that carries so many bytes.
+func packetMTU(n int) int { return ibMTU(n - packetHeaders) }
 
 // QueryPort returns the attributes of a port (ibv_query_port(3)): the port of an open context is active.
 // ErrInvalid for a port that the device does not have, ErrDestroyed after Close.
@@ -149,8 +146,8 @@ func (c *Context) QueryPort(port uint8) (PortAttr, error) {
 		return PortAttr{}, err
 	}
 	return PortAttr{
-		State: PortActive, PhysState: PhysLinkUp, MaxMTU: maxIBMTU, ActiveMTU: ibMTU(c.port.Attr()),
-		GIDTblLen: len(c.gidTable()), PKeyTblLen: len(pkeyTable), MaxMsgSz: uint64(c.limits.MaxMsg), LID: ib.LIDOf(c.Addr()),
+		State: PortActive, PhysState: PhysLinkUp, MaxMTU: maxIBMTU, ActiveMTU: packetMTU(c.mtu),
+		GIDTblLen: len(c.gids), PKeyTblLen: len(pkeyTable), MaxMsgSz: uint64(c.limits.MaxMsg), LID: ib.LIDOf(c.port.Addr()),
 		LinkLayer: LinkEthernet, ActiveWidth: Width4X, ActiveSpeed: Speed25,
 	}, nil
 }
@@ -183,17 +180,13 @@ type GIDEntry struct {
 	Type  GIDType
 }
 
-func (c *Context) gidTable() [2]GID {
-	return [...]GID{ib.LinkLocal(c.Addr()), ib.GIDOf(c.Addr())}
-}
-
 // QueryGIDTable returns the valid entries of a port's GID table (ibv_query_gid_table(3)). Errors as QueryPort.
 func (c *Context) QueryGIDTable(port uint8) ([]GIDEntry, error) {
 	if err := c.checkPort("query_gid_table", port); err != nil {
 		return nil, err
 	}
 	var entries []GIDEntry
-	for i, g := range c.gidTable() {
+	for i, g := range c.gids {
 		entries = append(entries, GIDEntry{GID: g, Index: i, Type: GIDTypeRoCEv2})
 	}
 	return entries, nil
@@ -205,7 +198,7 @@ func (c *Context) QueryGID(port uint8, index int) (GID, error) {
 	if err := c.checkPort("query_gid", port); err != nil {
 		return GID{}, err
 	}
-	t := c.gidTable()
+	t := c.gids
 	if index < 0 || index >= len(t) {
 		return GID{}, opErr("query_gid", "", ErrInvalid, "index %d: expected 0 to %d", index, len(t)-1)
 	}

@@ -185,9 +185,9 @@ func TestWordsOfPorts(t *testing.T) {
 	}
 }
 
-// The active MTU follows the fabric.
+// The active MTU is that of IBTA packets, whose headers the fabric must carry too.
 func TestActiveMTU(t *testing.T) {
-	for _, tt := range []struct{ mtu, want int }{{256, 256}, {511, 256}, {512, 512}, {3000, 2048}, {4096, 4096}, {8192, 4096}} {
+	for _, tt := range []struct{ mtu, want int }{{256, 0}, {383, 0}, {384, 256}, {511, 256}, {3000, 2048}, {4223, 2048}, {4224, 4096}, {8192, 4096}} {
 		p := openInproc(t)
 		at := p.Attr()
 		at.MTU = tt.mtu

@@ -50,7 +50,7 @@ func TestPostRefusals(t *testing.T) {
 	r := a.reg(t, make([]byte, 512), verbs.LocalWrite)
 	five := []verbs.SGE{r.part(0, 1), r.part(1, 1), r.part(2, 1), r.part(3, 1), r.part(4, 1)}
 	for name, wr := range map[string]verbs.SendWR{
-		"opcode":             {Opcode: 7},
+		"opcode":             {Opcode: 14},
 		"flags":              {Flags: 1 << 6},
 		"too many entries":   {SG: five},
 		"inline too long":    {Flags: verbs.Inline, SG: []verbs.SGE{r.part(0, 129)}},

@@ -16,12 +16,19 @@ type QPCap struct {
 
 // QPInit says how to make a queue pair.
 type QPInit struct {
+	Type           QPType // RC unless said otherwise
 	SendCQ, RecvCQ *CQ
 	Cap            QPCap
+	// SRQ, if set, is where receives are taken from, in place of a receive queue of its own.
+	SRQ *SRQ
 	// SignalAll makes every send request signaled (sq_sig_all).
 	SignalAll bool
+	// Managed makes the send queue stop at each request until a SendEnable of another queue pair lets it
+	// go on (CORE-Direct).
+	Managed bool
 	// Sink, if set, takes arriving SEND messages packet by packet on the NIC,
-	// instead of the receive queue (a flow steered to a handler). See Sink.
+	// instead of the receive queue (a flow steered to a handler). See Sink. Only on a wire that is
+	// ordered and reliable.
 	Sink Sink
 	// Tag comes back in Packet.Tag and Sink.Down.
 	Tag int32
@@ -32,9 +39,9 @@ type QPInit struct {
 	engine bool
 }
 
-// A QP is a reliable connected (RC) queue pair: every request is executed by
+// A QP is a queue pair. On a reliable connection (RC) every request is executed by
 // the peer exactly once and in the order of posting, or the queue pair
-// goes to ERR and the request says why.
+// goes to ERR and the request says why. On UC and UD a request is complete when it has been sent.
 //
 // All methods may be called by any goroutine.
 type QP struct {
@@ -51,9 +58,16 @@ type QP struct {
 	dead   bool
 	active bool // in ctx.active
 
-	sq sendQueue
-	rq recvQueue
-	rx inbound
+	sq   sendQueue
+	rq   recvQueue
+	rx   inbound
+	wire *wire // of a queue pair that talks in IBTA packets, else nil
+	srq  *SRQ
+
+	draining bool     // SQD, and requests that had begun are not complete
+	enabled  uint64   // sq.head up to which a managed queue may go
+	sendCtr  *Counter // count completions, or nil
+	recvCtr  *Counter
 }
 
 // qpnBase keeps the numbers 0 and 1 free, which IBTA gives to management.
@@ -78,6 +92,14 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
 	case pd == nil || pd.ctx != c || pd.dead:
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
+	case in.Type >= numQPTypes:
+		return nil, opErr(op, "", ErrInvalid, "qp_type %d: expected RC, UC or UD", in.Type)
+	case in.SRQ != nil && (in.SRQ.ctx != c || in.SRQ.dead):
+		return nil, opErr(op, "", ErrInvalid, "shared receive queue is not a live one of this context")
+	case in.SRQ != nil && in.Sink != nil:
+		return nil, opErr(op, "", ErrInvalid, "a sink and a shared receive queue: expected one of them")
+	case (in.engine || in.Sink != nil) && (c.packets || in.Type != RC):
+		return nil, opErr(op, "", ErrInvalid, "a sink needs RC on an ordered and reliable wire that is not traced")
 	case in.SendCQ == nil || in.RecvCQ == nil:
 		return nil, opErr(op, "", ErrInvalid, "a queue pair needs a send and a receive completion queue")
 	case in.SendCQ.ctx != c || in.RecvCQ.ctx != c || in.SendCQ.dead || in.RecvCQ.dead:
@@ -103,30 +125,40 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 		return nil, &Error{Op: op, Err: err}
 	}
 	q := &QP{ctx: c, pd: pd, init: in, conn: conn, slot: slot, qpn: QPNOf(conn.Endpoint())}
+	q.srq = in.SRQ
 	q.sq.init(in.Cap)
 	q.rq.init(in.Cap)
+	q.choosePackets()
 	c.qps[slot] = q
 	pd.refs++
+	if q.srq != nil {
+		q.srq.users++
+	}
 	in.SendCQ.users++
 	in.RecvCQ.users++
 	return q, nil
 }
 
-// openEndpoint opens an endpoint that is not the one of a parked queue pair.
+// openEndpoint opens an endpoint that is not the one of a parked queue pair, nor, unless it is asked for, of a lane.
 func (c *Context) openEndpoint(endpoint int, slot uint32) (fabric.Conn, error) {
-	for {
+	for lanes := 0; ; {
 		conn, err := c.port.Open(endpoint, slot)
 		if err != nil {
 			return nil, err
 		}
 		owner := c.parkedAt(QPNOf(conn.Endpoint()))
-		if owner == nil {
+		lane := endpoint == fabric.Any && c.lanes.has(conn.Endpoint())
+		if owner == nil && !lane {
 			return conn, nil
 		}
 		if err := conn.Close(); err != nil {
 			return nil, err
 		}
-		if err := owner.unpark(); err != nil {
+		if lane {
+			if lanes++; lanes > maxLanes {
+				return nil, fabric.ErrNoEndpoint
+			}
+		} else if err := owner.unpark(); err != nil {
 			return nil, err
 		}
 	}
@@ -146,18 +178,18 @@ func (q *QP) QPN() uint32 { return q.qpn }
 
 func (q *QP) name() string { return fmt.Sprintf("QP %#x", q.qpn) }
 
-// Query returns the attributes and the state as they are now.
-func (q *QP) Query() (QPAttr, QPCap) {
+// Query returns the attributes and the state as they are now, and how the queue pair was made.
+func (q *QP) Query() (QPAttr, QPInit) {
 	q.ctx.mu.Lock()
 	defer q.ctx.mu.Unlock()
 	a := q.attr
-	a.State = q.state
-	return a, q.init.Cap
+	a.State, a.CurState, a.SQDraining = q.state, q.state, q.draining
+	return a, q.init
 }
 
 // Modify changes the attributes that mask names and, with AttrState, the
 // state. The edges of the state diagram and the attributes that each
-// needs and allows are those of ibv_modify_qp for RC. Nothing changes if it returns an error.
+// needs and allows are those of ibv_modify_qp. Nothing changes if it returns an error.
 //
 // Moving to RTR gives ErrBusy if the queue pair was connected before and that peer
 // has not noticed the end: it does at its next poll, within milliseconds also if its host computes.
@@ -178,25 +210,28 @@ func (q *QP) modify(a QPAttr, mask AttrMask) error {
 	if q.dead {
 		return opErr(op, q.name(), ErrDestroyed, "destroyed")
 	}
-	to := q.state
+	from, to := q.state, q.state
+	if mask&AttrCurState != 0 && a.CurState != from {
+		return opErr(op, q.name(), ErrInvalid, "CUR_STATE %v: the queue pair is in %v", a.CurState, from)
+	}
 	if mask&AttrState != 0 {
 		to = a.State
 	}
-	set, ok := edges[[2]State{q.state, to}]
+	set, ok := edgeOf(q.init.Type, from, to)
 	if !ok {
-		return opErr(op, q.name(), ErrState, "no edge from %v to %v", q.state, to)
+		return opErr(op, q.name(), ErrState, "no edge from %v to %v", from, to)
 	}
 	given := mask &^ AttrState
 	if miss := set.required &^ given; miss != 0 {
-		return opErr(op, q.name(), ErrInvalid, "%v to %v needs also %v", q.state, to, miss)
+		return opErr(op, q.name(), ErrInvalid, "%v to %v needs also %v", from, to, miss)
 	}
 	if extra := given &^ (set.required | set.optional); extra != 0 {
-		return opErr(op, q.name(), ErrInvalid, "%v to %v does not allow %v", q.state, to, extra)
+		return opErr(op, q.name(), ErrInvalid, "%v to %v does not allow %v", from, to, extra)
 	}
 	if err := q.checkAttr(a, mask); err != nil {
 		return err
 	}
-	if q.state == Init && to == RTR {
+	if from == Init && to == RTR && q.init.Type != UD {
 		if err := q.connect(a); err != nil {
 			return err
 		}
@@ -218,9 +253,29 @@ func (q *QP) connect(a QPAttr) error {
 	if e.Err != nil {
 		return e
 	}
-	q.direct = q.conn.Direct()
+	if q.wire == nil {
+		q.direct = q.conn.Direct()
+	}
 	return nil
 }
+
+// choosePackets decides whether the queue pair talks in packets for a reason of this side.
+func (q *QP) choosePackets() {
+	q.wire = nil
+	if q.ctx.packets || q.init.Type != RC || q.srq != nil {
+		q.wire = newWire(q)
+	}
+}
+
+// usePackets has the queue pair talk in packets, before it has sent anything.
+func (q *QP) usePackets() {
+	if q.wire == nil {
+		q.wire, q.direct = newWire(q), nil
+	}
+}
+
+// receives tells whether the state is one in which requests of the peer are served.
+func (q *QP) receives() bool { return q.state >= RTR && q.state <= SQE }
 
 // enter moves to a state that the diagram allows.
 func (q *QP) enter(to State) {
@@ -229,19 +284,43 @@ func (q *QP) enter(to State) {
 		q.reset()
 	case Err:
 		q.fail(WRFlushErr, "queue pair moved to ERR")
+	case SQD:
+		q.state, q.draining = SQD, true
+		q.drained()
+	case RTR, RTS:
+		if q.wire != nil {
+			q.wire.enter(q, to)
+		}
+		q.state, q.draining = to, false
+		q.grant()
+		if q.sq.tail != q.sq.head {
+			q.wake()
+		}
 	default:
 		q.state = to
 		q.grant()
 	}
 }
 
+// drained reports the end of the drain of a queue pair in SQD: requests that had begun are complete.
+func (q *QP) drained() {
+	if !q.draining || q.sq.tail != q.sq.next || q.sq.tail != q.sq.head && q.sq.at(q.sq.tail).begun {
+		return
+	}
+	q.draining = false
+	if q.attr.EnSQDAsyncNotify {
+		q.ctx.event(AsyncEvent{Type: EventSQDrained, QPN: q.qpn})
+	}
+}
+
 // reset returns to RESET: queues emptied without completions, connection dropped.
 func (q *QP) reset() {
-	connected := q.state >= RTR
+	connected := q.state >= RTR && q.init.Type != UD
 	q.release()
-	q.state, q.attr = Reset, QPAttr{}
+	q.state, q.attr, q.draining, q.enabled = Reset, QPAttr{}, false, 0
 	q.sq.init(q.init.Cap)
 	q.rq.init(q.init.Cap)
+	q.choosePackets()
 	if connected {
 		q.rewire()
 	} else {
@@ -295,6 +374,9 @@ func (q *QP) destroy() error {
 	q.pd.refs--
 	q.init.SendCQ.users--
 	q.init.RecvCQ.users--
+	if q.srq != nil {
+		q.srq.users--
+	}
 	if err := q.conn.Close(); err != nil {
 		return &Error{Op: "destroy_qp", Object: q.name(), Err: err}
 	}

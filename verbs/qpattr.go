@@ -14,11 +14,13 @@ const (
 	Init
 	RTR // ready to receive
 	RTS // ready to send
+	SQD // send queue drained
+	SQE // send queue in error, of UC and UD
 	Err
 	numStates
 )
 
-var stateText = [...]string{"RESET", "INIT", "RTR", "RTS", "ERR"}
+var stateText = [...]string{"RESET", "INIT", "RTR", "RTS", "SQD", "SQE", "ERR"}
 
 func (s State) String() string {
 	if int(s) < len(stateText) {
@@ -46,11 +48,17 @@ const (
 	AttrRetryCnt
 	AttrRNRRetry
 	AttrMaxRdAtomic
+	AttrQKey
+	AttrCurState
+	AttrEnSQDAsyncNotify
+	AttrAltPath
+	AttrPathMigState
 	numAttrs = iota
 )
 
 var attrText = [numAttrs]string{"STATE", "ACCESS_FLAGS", "PKEY_INDEX", "PORT", "AV", "PATH_MTU", "DEST_QPN", "RQ_PSN",
-	"MAX_DEST_RD_ATOMIC", "MIN_RNR_TIMER", "SQ_PSN", "TIMEOUT", "RETRY_CNT", "RNR_RETRY", "MAX_QP_RD_ATOMIC"}
+	"MAX_DEST_RD_ATOMIC", "MIN_RNR_TIMER", "SQ_PSN", "TIMEOUT", "RETRY_CNT", "RNR_RETRY", "MAX_QP_RD_ATOMIC", "QKEY",
+	"CUR_STATE", "EN_SQD_ASYNC_NOTIFY", "ALT_PATH", "PATH_MIG_STATE"}
 
 func (m AttrMask) String() string {
 	var parts []string
@@ -68,12 +76,15 @@ func (m AttrMask) String() string {
 // QPAttr are the attributes of a queue pair (ibv_qp_attr).
 type QPAttr struct {
 	State     State
+	CurState  State  // the state that the caller believes the queue pair to be in
 	Access    Access // what the connected peer may do: RemoteRead, RemoteWrite, RemoteAtomic
-	PKeyIndex uint16 // 0
+	PKeyIndex uint16 // into the port's table
 	Port      uint8  // 1
+	QKey      uint32 // of UD
 	// AV is the address of the peer's port (Context.Addr), which on a real
-	// wire would be a LID or GID.
+	// wire would be a LID or GID. GRH is the rest of the address vector.
 	AV              string
+	GRH             GRH
 	PathMTU         int    // bytes: 256, 512, 1024, 2048, 4096 or the device's own
 	DestQPN         uint32 // the peer's queue pair number
 	RQPSN, SQPSN    uint32 // 24 bits
@@ -83,25 +94,22 @@ type QPAttr struct {
 	Timeout         uint8  // acknowledgement timeout 4.096 µs × 2^Timeout; 0 waits for ever
 	RetryCnt        uint8  // 0 to 7
 	RNRRetry        uint8  // 0 to 7; 7 retries for ever
+	// EnSQDAsyncNotify asks for SQ_DRAINED when the send queue has drained. SQDraining, which only
+	// Query sets, tells that it has not yet.
+	EnSQDAsyncNotify bool
+	SQDraining       bool
+}
+
+// GRH is the part of an address vector that goes into the global routing header of each packet.
+type GRH struct {
+	SGIDIndex    uint8
+	HopLimit     uint8 // 0 stands for 64
+	TrafficClass uint8
+	FlowLabel    uint32 // 20 bits
 }
 
 // attrSet is what an edge of the state diagram needs and allows besides STATE.
 type attrSet struct{ required, optional AttrMask }
-
-// edges of the state diagram for RC (IBTA 11.2.5.2; ibv_modify_qp). Every state may also
-// go to RESET and, but RESET, to ERR.
-var edges = map[[2]State]attrSet{
-	{Reset, Init}: {required: AttrPKeyIndex | AttrPort | AttrAccess},
-	{Init, Init}:  {optional: AttrPKeyIndex | AttrPort | AttrAccess},
-	{Init, RTR}: {required: AttrAV | AttrPathMTU | AttrDestQPN | AttrRQPSN | AttrMaxDestRdAtomic | AttrMinRNRTimer,
-		optional: AttrAccess | AttrPKeyIndex},
-	{RTR, RTS}: {required: AttrSQPSN | AttrTimeout | AttrRetryCnt | AttrRNRRetry | AttrMaxRdAtomic,
-		optional: AttrAccess | AttrMinRNRTimer},
-	{RTS, RTS}:     {optional: AttrAccess | AttrMinRNRTimer},
-	{Reset, Reset}: {},
-	{Init, Reset}:  {}, {RTR, Reset}: {}, {RTS, Reset}: {}, {Err, Reset}: {},
-	{Init, Err}: {}, {RTR, Err}: {}, {RTS, Err}: {}, {Err, Err}: {},
-}
 
 // checkAttr checks the values of the attributes that mask names.
 func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
@@ -109,7 +117,7 @@ func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 		bit AttrMask
 		v   int
 		hi  int
-	}{{AttrPKeyIndex, int(a.PKeyIndex), 0}, {AttrRetryCnt, int(a.RetryCnt), 7}, {AttrRNRRetry, int(a.RNRRetry), 7},
+	}{{AttrPKeyIndex, int(a.PKeyIndex), len(pkeyTable) - 1}, {AttrRetryCnt, int(a.RetryCnt), 7}, {AttrRNRRetry, int(a.RNRRetry), 7},
 		{AttrMinRNRTimer, int(a.MinRNRTimer), 31}, {AttrTimeout, int(a.Timeout), 31},
 		{AttrMaxRdAtomic, int(a.MaxRdAtomic), q.ctx.limits.MaxRdAtomic},
 		{AttrMaxDestRdAtomic, int(a.MaxDestRdAtomic), q.ctx.limits.MaxRdAtomic}} {
@@ -117,10 +125,17 @@ func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 			return opErr("modify_qp", q.name(), ErrInvalid, "%v %d: expected 0 to %d", x.bit, x.v, x.hi)
 		}
 	}
+	if mask&AttrAV != 0 {
+		if err := q.ctx.checkGRH("modify_qp", q.name(), a.GRH); err != nil {
+			return err
+		}
+	}
 	switch {
+	case mask&setAlt != 0:
+		return opErr("modify_qp", q.name(), ErrInvalid, "%v: the device has no automatic path migration", mask&setAlt)
 	case mask&AttrPort != 0 && a.Port != 1:
 		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port 1", a.Port)
-	case mask&AttrAccess != 0 && a.Access&^accessAll != 0:
+	case mask&AttrAccess != 0 && a.Access&^qpRights != 0:
 		return opErr("modify_qp", q.name(), ErrInvalid, "ACCESS_FLAGS %#x: unknown flags", uint32(a.Access))
 	case mask&AttrPathMTU != 0 && !q.ctx.goodMTU(a.PathMTU):
 		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected 256, 512, 1024, 2048 or 4096 bytes, at most %d, or %[2]d itself", a.PathMTU, q.ctx.mtu)
@@ -147,6 +162,9 @@ func (d *QPAttr) merge(a QPAttr, mask AttrMask) {
 	take(&d.PKeyIndex, a.PKeyIndex, mask&AttrPKeyIndex)
 	take(&d.Port, a.Port, mask&AttrPort)
 	take(&d.AV, a.AV, mask&AttrAV)
+	take(&d.GRH, a.GRH, mask&AttrAV)
+	take(&d.QKey, a.QKey, mask&AttrQKey)
+	take(&d.EnSQDAsyncNotify, a.EnSQDAsyncNotify, mask&AttrEnSQDAsyncNotify)
 	take(&d.PathMTU, a.PathMTU, mask&AttrPathMTU)
 	take(&d.DestQPN, a.DestQPN, mask&AttrDestQPN)
 	take(&d.RQPSN, a.RQPSN&psnMask, mask&AttrRQPSN)

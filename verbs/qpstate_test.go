@@ -181,13 +181,13 @@ func TestModifyUnknownState(t *testing.T) {
 
 func TestQueryKeepsWhatWasSet(t *testing.T) {
 	e, a := inState(t, verbs.RTS)
-	got, c := e.qp.Query()
-	a.State = verbs.RTS
+	got, in := e.qp.Query()
+	a.State, a.CurState = verbs.RTS, verbs.RTS
 	if d := cmp.Diff(a, got); d != "" {
 		t.Errorf("attributes differ from what was set: %s", d)
 	}
-	if c != defaultCap {
-		t.Errorf("capacities %+v, want %+v", c, defaultCap)
+	if in.Cap != defaultCap {
+		t.Errorf("capacities %+v, want %+v", in.Cap, defaultCap)
 	}
 }
 

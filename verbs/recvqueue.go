@@ -20,12 +20,36 @@ func (r *recvQueue) init(c QPCap) {
 
 func (r *recvQueue) at(i uint64) *rqe { return &r.ring[i%uint64(len(r.ring))] }
 
-// complete ends the oldest posted receive.
-func (r *recvQueue) complete(q *QP, wc WC, solicited bool) {
-	w := r.at(r.tail)
-	r.tail++
+// takeReceive finds the receive that a message takes: the oldest of this queue pair's, which stays in the queue until it
+// completes, or the oldest of the shared queue's, which leaves it now.
+func (q *QP) takeReceive() bool {
+	x := &q.rx
+	switch {
+	case q.srq != nil:
+		return x.taken() || q.srq.take(x)
+	case q.rq.tail == q.rq.head:
+		return false
+	}
+	x.receive = q.rq.at(q.rq.tail)
+	return true
+}
+
+// completeReceive ends the receive of the message that has come, or the oldest one.
+func (q *QP) completeReceive(wc WC, solicited bool) {
+	w := &q.rx.own
+	if !q.rx.taken() {
+		w = q.rq.at(q.rq.tail)
+		q.rq.tail++
+	}
+	q.rx.receive = nil
 	q.ctx.unhold(w.SG, w.held)
-	wc.ID, wc.QPN, wc.SrcQP = w.ID, q.qpn, q.attr.DestQPN
+	if q.recvCtr != nil {
+		q.recvCtr.count(wc.Status)
+	}
+	wc.ID, wc.QPN = w.ID, q.qpn
+	if q.init.Type != UD {
+		wc.SrcQP = q.attr.DestQPN
+	}
 	q.init.RecvCQ.push(wc, solicited)
 	clear(w.SG)
 }
@@ -42,7 +66,7 @@ func (q *QP) PostRecv(wrs ...RecvWR) error {
 			break
 		}
 	}
-	if q.state == RTR || q.state == RTS {
+	if q.receives() && q.wire == nil {
 		q.grant()
 		if q.rx.waiting {
 			q.ctx.poll()
@@ -62,19 +86,44 @@ func (q *QP) postRecv(wr *RecvWR) *Error {
 		return opErr(op, q.name(), ErrDestroyed, "destroyed")
 	case q.state == Reset:
 		return opErr(op, q.name(), ErrState, "state RESET: expected INIT or later")
+	case q.srq != nil:
+		return opErr(op, q.name(), ErrInvalid, "the queue pair takes its receives from a shared queue: post there")
+	}
+	if err := r.post(q.ctx, wr, op); err != nil {
+		err.Object = q.name()
+		return err
+	}
+	if q.state == Err {
+		q.flush(WRFlushErr, "queue pair is in ERR")
+	}
+	return nil
+}
+
+// post appends a receive.
+func (r *recvQueue) post(c *Context, wr *RecvWR, op string) *Error {
+	switch {
 	case r.head-r.tail == uint64(len(r.ring)):
-		return opErr(op, q.name(), ErrQueueFull, "%d receives outstanding", len(r.ring))
+		return opErr(op, "", ErrQueueFull, "%d receives outstanding", len(r.ring))
 	case len(wr.SG) > r.maxSGE:
-		return opErr(op, q.name(), ErrInvalid, "%d scatter/gather entries: expected at most %d", len(wr.SG), r.maxSGE)
+		return opErr(op, "", ErrInvalid, "%d scatter/gather entries: expected at most %d", len(wr.SG), r.maxSGE)
 	}
 	i := int(r.head % uint64(len(r.ring)))
 	w := &r.ring[i]
 	w.ID = wr.ID
 	w.SG = append(r.sge[i*max(r.maxSGE, 1):][:0], wr.SG...)
-	w.held = q.ctx.hold(w.SG)
+	w.held = c.hold(w.SG)
 	r.head++
-	if q.state == Err {
-		q.flush(WRFlushErr, "queue pair is in ERR")
-	}
 	return nil
+}
+
+// resize changes the number of receives that fit; those outstanding stay.
+func (r *recvQueue) resize(n int) {
+	old := *r
+	r.init(QPCap{RecvWR: n, RecvSGE: old.maxSGE})
+	for i := old.tail; i != old.head; i++ {
+		w := old.at(i)
+		k := int(r.head % uint64(n))
+		r.ring[k] = rqe{RecvWR: RecvWR{ID: w.ID, SG: append(r.sge[k*max(r.maxSGE, 1):][:0], w.SG...)}, held: w.held}
+		r.head++
+	}
 }

@@ -10,42 +10,55 @@ import (
 // whether work is left.
 func (q *QP) progress() bool {
 	q.respond()
+	q.send()
 	s := &q.sq
-	if q.state == RTS {
-		for s.next != s.head && q.transmit(s.at(s.next)) {
-			s.next++
-		}
-	}
 	if s.tail != s.head {
 		q.retire()
-		q.checkDeadline()
+		if q.wire != nil {
+			q.wireTimer()
+		} else {
+			q.checkDeadline()
+		}
 	}
-	return s.tail != s.head && q.state == RTS || q.rx.pending()
+	return s.tail != s.head && (q.state == RTS || q.state == SQD) || q.rx.pending()
+}
+
+// send starts requests in order, as far as they go. In SQD only those that have begun go on.
+func (q *QP) send() {
+	s := &q.sq
+	for s.next != s.head && (q.state == RTS || q.state == SQD) {
+		w := s.at(s.next)
+		if !w.begun && (q.state == SQD || q.init.Managed && s.next == q.enabled) || !q.transmit(w) {
+			return
+		}
+		s.next++
+	}
 }
 
 // transmit puts a request on the wire, or executes it directly, and reports whether all of it is
-// there: the caller goes on to the next. A request that fails takes the queue pair to ERR.
+// there: the caller goes on to the next. A request that fails takes the queue pair to ERR, or, on UC and UD, to SQE.
 func (q *QP) transmit(w *wqe) bool {
 	if !w.begun && !q.begin(w) {
 		return false
 	}
-	if w.wr.Opcode >= Write && !w.moved && !w.packets && q.direct != nil && !q.runDirect(w) {
+	op := w.wr.Opcode
+	switch {
+	case op.has(opLocal):
+		return q.runLocal(w)
+	case q.wire != nil:
+		return q.wireTransmit(w)
+	case op.has(opRemote) && !w.moved && !w.packets && q.direct != nil && !q.runDirect(w):
 		return false
 	}
-	switch w.wr.Opcode {
-	case Send, SendImm:
-		return q.sendSegments(w, opSend)
-	case Write:
-		return w.moved || q.sendSegments(w, opWrite)
-	case WriteImm:
+	switch {
+	case op == WriteImm:
 		return q.sendWriteImm(w)
-	case Read:
-		return w.moved || q.sendRequest(w, opReadReq, uint64(w.length), 0)
-	case CompareSwap:
-		return w.moved || q.sendRequest(w, opAtomicReq, w.wr.Compare, w.wr.Swap)
-	default:
-		return w.moved || q.sendRequest(w, opAtomicReq, w.wr.Add, 0)
+	case op == Write:
+		return w.moved || q.sendSegments(w, opWrite)
+	case op.has(opTakesReceive):
+		return q.sendSegments(w, opSend)
 	}
+	return w.moved || q.sendRequest(w)
 }
 
 // begin decides whether a request may start: its fence, its local buffers, and the peer's leave.
@@ -55,12 +68,9 @@ func (q *QP) begin(w *wqe) bool {
 		return false
 	}
 	if st, why := q.checkLocal(w); st != Success {
-		if q.retire(); s.tail == s.next { // earlier requests complete first
-			q.fail(st, why)
-		}
-		return false
+		return q.failInTurn(st, why)
 	}
-	if !q.admitted(w) {
+	if q.wire == nil && !w.wr.Opcode.has(opLocal) && !q.admitted(w) {
 		return false
 	}
 	if s.takesReceive(w.wr.Opcode) {
@@ -72,11 +82,11 @@ func (q *QP) begin(w *wqe) bool {
 
 // checkLocal checks the scatter/gather list against the regions.
 func (q *QP) checkLocal(w *wqe) (Status, string) {
-	if w.wr.Flags&Inline != 0 {
+	if w.wr.Flags&Inline != 0 || w.wr.Opcode.has(opLocal) {
 		return Success, ""
 	}
 	need := Access(0)
-	if w.wr.Opcode >= Read {
+	if w.wr.Opcode.has(opReplies) {
 		need = LocalWrite
 	}
 	return q.checkSG(w.wr.SG, need)
@@ -94,14 +104,21 @@ func (q *QP) admitted(w *wqe) bool {
 	if !g.Ready {
 		return false
 	}
+	if g.Access&grantPackets != 0 {
+		q.usePackets()
+		return true
+	}
 	s.posted, s.sink = g.Access>>grantCredit, g.Access&grantSink != 0
 	return !s.takesReceive(w.wr.Opcode) || creditsLeft(s.posted, s.messages) > 0
 }
 
 func (w *wqe) sendFlags() uint8 {
 	var f uint8
-	if w.wr.Opcode == SendImm || w.wr.Opcode == WriteImm {
+	if w.wr.Opcode.has(opImm) {
 		f |= flagImm
+	}
+	if w.wr.Opcode == SendInv {
+		f |= flagInv
 	}
 	if w.wr.Flags&Solicited != 0 {
 		f |= flagSolicited
@@ -130,6 +147,9 @@ func (q *QP) sendSegments(w *wqe, op uint8) bool {
 		}
 		if w.sent+n == w.length {
 			h.Flags |= flagLast | w.sendFlags() | fabric.AckNow
+			if w.wr.Opcode == SendInv {
+				h.Imm = w.wr.InvKey
+			}
 		}
 		if !q.conn.Send(h, a, q.ctx.gather(w.wr.SG, w.sent, n)) {
 			return false
@@ -159,15 +179,20 @@ func (q *QP) sendWriteImm(w *wqe) bool {
 }
 
 // sendRequest sends a request that has a response; as many as MaxRdAtomic may be in flight.
-func (q *QP) sendRequest(w *wqe, op uint8, a, b uint64) bool {
+func (q *QP) sendRequest(w *wqe) bool {
 	if q.sq.reads >= int(q.attr.MaxRdAtomic) {
 		return false
 	}
-	n := q.ctx.scratch[:16]
-	binary.LittleEndian.PutUint64(n, a)
-	binary.LittleEndian.PutUint64(n[8:], b)
 	h := &q.ctx.header
-	*h = fabric.Header{Op: op, Flags: fabric.AckNow, Aux: uint16(w.wr.Opcode), Addr: w.wr.RemoteAddr, Key: w.wr.RKey}
+	*h = fabric.Header{Op: opReadReq, Flags: fabric.AckNow, Aux: uint16(w.wr.Opcode), Addr: w.wr.RemoteAddr, Key: w.wr.RKey}
+	n := q.ctx.scratch[:16]
+	if w.wr.Opcode.has(opAtomic) {
+		h.Op = opAtomicReq
+		n = atomicOf(&w.wr).append(q.ctx.scratch[:0])
+	} else {
+		binary.LittleEndian.PutUint64(n, uint64(w.length))
+		binary.LittleEndian.PutUint64(n[8:], 0)
+	}
 	if !q.conn.Send(h, n, nil) {
 		return false
 	}
@@ -193,7 +218,7 @@ func (q *QP) recvResponse(h *fabric.Header, p []byte) {
 func (q *QP) takeResponse(w *wqe, h *fabric.Header, p []byte) {
 	last := h.Flags&flagLast != 0
 	fits := len(p) <= w.length-w.got && last == (w.got+len(p) == w.length) && (last || len(p) > 0)
-	if !fits || (h.Op == opAtomicResp) != (w.wr.Opcode >= FetchAdd) || h.Op == opAtomicResp && len(p) != 8 {
+	if !fits || (h.Op == opAtomicResp) != w.wr.Opcode.has(opAtomic) || h.Op == opAtomicResp && len(p) != 8 {
 		q.fail(BadRespErr, "response of another kind or length than asked for")
 		return
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync/atomic"
-	"unsafe"
 
 	"outboard/verbs/fabric"
 )
@@ -15,6 +13,8 @@ import (
 type inbound struct {
 	mid     midMessage
 	waiting bool // a SEND waits on the wire for a receive
+	receive *rqe // that the message being received takes, nil before it is known
+	own     rqe  // its copy, if it came from a shared queue
 	offset  int  // in the SEND being received
 
 	// the RDMA WRITE being received
@@ -24,6 +24,7 @@ type inbound struct {
 
 	replies []reply // reads and atomics to answer
 
+	ack   bool   // an acknowledgement packet is due
 	nak   Status // to be told to the peer, Success if nothing
 	nakOp uint8  // opNAK or opFault
 }
@@ -37,6 +38,9 @@ const (
 	midWrite
 )
 
+// taken tells whether a receive of a shared queue is held.
+func (x *inbound) taken() bool { return x.receive == &x.own }
+
 // outOfSequence tells whether a packet of a message of this kind cannot come now.
 func (x *inbound) outOfSequence(first bool, kind midMessage) bool {
 	if first {
@@ -48,13 +52,15 @@ func (x *inbound) outOfSequence(first bool, kind midMessage) bool {
 // reply is the answer to a read or an atomic, as far as it is not on the wire.
 type reply struct {
 	key       uint32
+	psn       uint32 // of the next packet, in packet mode
 	addr      uint64
 	remaining uint64
 	atomic    bool
+	begun     bool
 	value     uint64
 }
 
-func (x *inbound) pending() bool { return len(x.replies) > 0 || x.nak != Success }
+func (x *inbound) pending() bool { return len(x.replies) > 0 || x.nak != Success || x.ack }
 
 // drop forgets the message being received and, unless a refusal is to follow them, the
 // replies.
@@ -70,10 +76,17 @@ func (x *inbound) drop() {
 // Requests wait for nothing but a receive that a well-behaved peer knows to be
 // posted, so that the responses and refusals behind them get through.
 func (q *QP) arrive(h *fabric.Header, p []byte) bool {
-	if q.state != RTR && q.state != RTS {
+	if h.Op == opPacket {
+		q.arrivePacket(p)
+		return true
+	}
+	if !q.receives() {
 		// Before RTR the wire keeps the packet; in ERR it is never
 		// accepted, because acceptance is the acknowledgement.
 		return false
+	}
+	if q.wire != nil {
+		return true // not what such a queue pair talks in: lost
 	}
 	if h.Op == opSend {
 		if q.init.Sink != nil {
@@ -114,40 +127,52 @@ func (q *QP) recvSend(h *fabric.Header, p []byte) bool {
 	if first && !q.beginReceive() {
 		return false
 	}
-	w := q.rq.at(q.rq.tail)
-	room := -x.offset
-	for _, g := range w.SG {
-		room += len(g.Buf)
-	}
-	if len(p) > room {
-		why := fmt.Sprintf("message of %d bytes or more: the receive has %d", x.offset+len(p), x.offset+room)
-		q.rq.complete(q, WC{Status: LocLenErr, Detail: why}, true)
+	if why := x.place(p); why != "" {
+		q.completeReceive(WC{Status: LocLenErr, Detail: why}, true)
 		return q.reject(RemInvReqErr, why)
 	}
-	scatter(w.SG, x.offset, p)
-	x.offset += len(p)
 	if h.Flags&flagLast == 0 {
 		x.mid = midSend
 		return true
 	}
 	x.mid = midNone
 	wc := WC{Opcode: WCRecv, Bytes: x.offset}
-	if h.Flags&flagImm != 0 {
+	switch {
+	case h.Flags&flagImm != 0:
 		wc.Imm, wc.HasImm = h.Imm, true
+	case h.Flags&flagInv != 0:
+		if why := q.invalidateFor(h.Imm); why != "" {
+			return q.reject(RemInvReqErr, why)
+		}
+		wc.InvKey, wc.Flags = h.Imm, WithInv
 	}
-	q.rq.complete(q, wc, h.Flags&flagSolicited != 0)
+	q.completeReceive(wc, h.Flags&flagSolicited != 0)
 	return q.state != Err // a completion that was lost is no acknowledgement
+}
+
+// place puts the next bytes of a SEND into the buffers of its receive, or says why they don't fit.
+func (x *inbound) place(p []byte) (why string) {
+	room := -x.offset
+	for _, g := range x.receive.SG {
+		room += len(g.Buf)
+	}
+	if len(p) > room {
+		return fmt.Sprintf("message of %d bytes or more: the receive has %d", x.offset+len(p), x.offset+room)
+	}
+	scatter(x.receive.SG, x.offset, p)
+	x.offset += len(p)
+	return ""
 }
 
 // beginReceive takes the oldest receive for a message, if there is one and its buffers are good.
 func (q *QP) beginReceive() bool {
 	x := &q.rx
-	if x.waiting = q.rq.tail == q.rq.head; x.waiting {
+	if x.waiting = !q.takeReceive(); x.waiting {
 		return false
 	}
 	x.offset = 0
-	if st, why := q.checkSG(q.rq.at(q.rq.tail).SG, LocalWrite); st != Success {
-		q.rq.complete(q, WC{Status: st, Detail: why}, true)
+	if st, why := q.checkSG(x.receive.SG, LocalWrite); st != Success {
+		q.completeReceive(WC{Status: st, Detail: why}, true)
 		return q.reject(RemOpErr, why)
 	}
 	return true
@@ -214,10 +239,10 @@ func (q *QP) recvWriteImm(h *fabric.Header, p []byte) bool {
 	if st, why := checkRequest(0, RemoteWrite, q.attr.Access); st != Success {
 		return q.reject(st, why)
 	}
-	if q.rx.waiting = q.rq.tail == q.rq.head; q.rx.waiting {
+	if q.rx.waiting = !q.takeReceive(); q.rx.waiting {
 		return false
 	}
-	q.rq.complete(q, WC{Opcode: WCRecvWriteImm, Bytes: int(n), Imm: h.Imm, HasImm: true}, h.Flags&flagSolicited != 0)
+	q.completeReceive(WC{Opcode: WCRecvWriteImm, Bytes: int(n), Imm: h.Imm, HasImm: true}, h.Flags&flagSolicited != 0)
 	return q.state != Err
 }
 
@@ -233,8 +258,9 @@ func (q *QP) recvReadReq(h *fabric.Header, p []byte) bool {
 }
 
 func (q *QP) recvAtomic(h *fabric.Header, p []byte) bool {
-	if len(p) != 16 {
-		return q.reject(RemInvReqErr, "malformed atomic")
+	a, ok := parseAtomic(Opcode(h.Aux), p)
+	if !ok {
+		return q.reject(RemInvReqErr, fmt.Sprintf("malformed atomic %d", h.Aux))
 	}
 	b, st, why := q.target(h.Key, h.Addr, 8, RemoteAtomic)
 	if st != Success {
@@ -243,20 +269,7 @@ func (q *QP) recvAtomic(h *fabric.Header, p []byte) bool {
 	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
-	v := (*uint64)(unsafe.Pointer(unsafe.SliceData(b)))
-	a1, a2 := binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:])
-	var old uint64
-	switch Opcode(h.Aux) {
-	case FetchAdd:
-		old = atomic.AddUint64(v, a1) - a1
-	case CompareSwap:
-		for old = atomic.LoadUint64(v); old == a1 && !atomic.CompareAndSwapUint64(v, a1, a2); {
-			old = atomic.LoadUint64(v)
-		}
-	default:
-		return q.reject(RemInvReqErr, fmt.Sprintf("atomic %d: unknown", h.Aux))
-	}
-	return q.queueReply(reply{atomic: true, value: old})
+	return q.queueReply(reply{atomic: true, value: a.run(b)})
 }
 
 func (q *QP) queueReply(r reply) bool {
@@ -272,12 +285,16 @@ func (q *QP) tooManyReplies() bool {
 	return q.reject(RemInvReqErr, fmt.Sprintf("more reads and atomics than MAX_DEST_RD_ATOMIC %d", q.attr.MaxDestRdAtomic))
 }
 
-// respond sends what is due to the peer: responses in order, then a refusal.
+// respond sends what is due to the peer: responses in order, then an acknowledgement or a refusal.
 func (q *QP) respond() {
 	x := &q.rx
+	if q.wire != nil {
+		q.wireRespond()
+		return
+	}
 	for len(x.replies) > 0 && q.sendReply(&x.replies[0]) {
 		if x.replies[0].remaining == 0 {
-			x.replies = append(x.replies[:0], x.replies[1:]...)
+			x.dropReply()
 		}
 	}
 	if x.nak != Success && len(x.replies) == 0 {
@@ -291,6 +308,8 @@ func (q *QP) respond() {
 		x.nak, x.replies = Success, x.replies[:0]
 	}
 }
+
+func (x *inbound) dropReply() { x.replies = append(x.replies[:0], x.replies[1:]...) }
 
 func (q *QP) sendReply(r *reply) bool {
 	h := &q.ctx.header
@@ -321,6 +340,17 @@ func (q *QP) sendReply(r *reply) bool {
 // reject answers a bad request with a NAK and goes to ERR (IBTA 9.9.3.1, class C).
 // The packet stays unaccepted, and so unacknowledged. What was accepted before it is answered first.
 func (q *QP) reject(st Status, why string) bool {
+	if q.wire != nil {
+		return q.rejectAt(q.wire.epsn, st, why)
+	}
+	return q.rejectAt(0, st, why)
+}
+
+// rejectAt is reject of the request that has a PSN.
+func (q *QP) rejectAt(psn uint32, st Status, why string) bool {
+	if q.wire != nil {
+		q.wire.nakPSN = psn
+	}
 	q.accessEvent(st, why)
 	q.rx.nak, q.rx.nakOp = st, opNAK
 	q.fail(WRFlushErr, why)
@@ -332,7 +362,7 @@ func (q *QP) reject(st Status, why string) bool {
 }
 
 func (q *QP) accessEvent(st Status, why string) {
-	q.ctx.event(AsyncEvent{Kind: "QP_ACCESS_ERR", QPN: q.qpn, Err: &Error{Op: "responder", Object: q.name(), Detail: why, Err: st}})
+	q.ctx.event(AsyncEvent{Type: EventQPAccessErr, QPN: q.qpn, Err: &Error{Op: "responder", Object: q.name(), Detail: why, Err: st}})
 }
 
 // down handles the end of the wire.
@@ -340,6 +370,7 @@ func (q *QP) down(err error) {
 	switch {
 	case q.state == Reset || q.state == Init:
 		q.rewire() // whoever tried to connect has left: the next may try
+	case q.init.Type != RC: // what is sent is lost, and nothing more comes
 	case errors.Is(err, fabric.ErrClosed):
 		q.fail(WRFlushErr, err.Error())
 	default:

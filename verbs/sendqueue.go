@@ -15,6 +15,9 @@ type wqe struct {
 	packets bool   // its data goes by packets, not by direct access
 	reply   bool   // waits for a response
 	replied bool
+	local   bool   // a local operation that has been done
+	psn     uint32 // of its first packet, when it goes in IBTA packets; it takes psns of them
+	psns    uint32
 }
 
 // sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait.
@@ -27,7 +30,7 @@ type sendQueue struct {
 	head, next, tail uint64
 	reads            int    // responses awaited
 	messages         uint32 // begun since RESET that take a receive
-	posted           uint32 // receives of the peer, as last seen; both modulo 2^22
+	posted           uint32 // receives of the peer, as last seen; both modulo 2^21
 	sink             bool   // the peer takes SENDs without receives, as last seen
 	stall            Status // what the peer is waited for, Success if for nothing
 	deadline         time.Time
@@ -40,7 +43,7 @@ func (s *sendQueue) init(c QPCap) {
 
 // takesReceive tells whether a request takes a receive of the peer.
 func (s *sendQueue) takesReceive(o Opcode) bool {
-	return o == WriteImm || o <= SendImm && !s.sink
+	return o.has(opTakesReceive) && (!s.sink || o == WriteImm)
 }
 
 func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
@@ -48,7 +51,7 @@ func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
 // PostSend posts requests to the send queue, in order. On an error the
 // requests before Error.Index are posted and the rest are not.
 //
-// ErrState before RTS; in ERR requests are accepted and flushed.
+// ErrState before RTS; in SQD requests wait, in ERR and SQE they are accepted and flushed.
 // ErrQueueFull when the queue is full: an entry is free again when
 // its request, or a later one, has completed.
 func (q *QP) PostSend(wrs ...SendWR) error {
@@ -84,8 +87,12 @@ func (q *QP) postSend(wr *SendWR) *Error {
 		w.held = q.ctx.hold(w.wr.SG)
 	}
 	s.head++
-	if q.state == Err {
+	switch q.state {
+	case Err:
 		q.flush(WRFlushErr, "queue pair is in ERR")
+		return nil
+	case SQE:
+		q.flushSends(WRFlushErr, "send queue is in SQE")
 		return nil
 	}
 	if q.progress() {
@@ -101,10 +108,12 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 	switch {
 	case q.dead:
 		return 0, opErr(op, q.name(), ErrDestroyed, "destroyed")
-	case q.state != RTS && q.state != Err:
+	case q.state < RTS:
 		return 0, opErr(op, q.name(), ErrState, "state %v: expected RTS", q.state)
 	case wr.Opcode >= numOpcodes:
 		return 0, opErr(op, q.name(), ErrInvalid, "opcode %d: expected 0 to %d", wr.Opcode, numOpcodes-1)
+	case !q.offers(wr.Opcode):
+		return 0, opErr(op, q.name(), ErrInvalid, "%v: a queue pair of type %v has no such operation", wr.Opcode, q.init.Type)
 	case wr.Flags&^(Signaled|Inline|Solicited|Fence) != 0:
 		return 0, opErr(op, q.name(), ErrInvalid, "unknown flags %#x", uint8(wr.Flags))
 	case s.head-s.tail == uint64(len(s.ring)):
@@ -119,16 +128,33 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 	switch {
 	case n > q.ctx.limits.MaxMsg:
 		return 0, opErr(op, q.name(), ErrLimit, "message of %d bytes: expected at most %d", n, q.ctx.limits.MaxMsg)
-	case wr.Flags&Inline != 0 && wr.Opcode >= Read:
+	case wr.Opcode.has(opLocal):
+		return 0, q.checkLocalOp(wr)
+	case wr.Flags&Inline != 0 && !wr.Opcode.has(opCarries):
 		return 0, opErr(op, q.name(), ErrInvalid, "%v cannot be inline", wr.Opcode)
 	case wr.Flags&Inline != 0 && n > s.maxInline:
 		return 0, opErr(op, q.name(), ErrInvalid, "%d bytes inline: expected at most %d", n, s.maxInline)
-	case wr.Opcode >= Read && q.state == RTS && q.attr.MaxRdAtomic == 0:
+	case q.init.Type == UD:
+		return n, q.checkUD(wr)
+	case wr.Opcode.has(opReplies) && q.state == RTS && q.attr.MaxRdAtomic == 0:
 		return 0, opErr(op, q.name(), ErrInvalid, "%v with MAX_QP_RD_ATOMIC 0", wr.Opcode)
-	case wr.Opcode >= FetchAdd && n != 8:
+	case wr.Opcode.has(opAtomic) && n != 8:
 		return 0, opErr(op, q.name(), ErrInvalid, "%v into %d bytes: expected 8", wr.Opcode, n)
+	case wr.Opcode.has(opMasked) && wr.Mask == nil:
+		return 0, opErr(op, q.name(), ErrInvalid, "%v without a mask", wr.Opcode)
 	}
 	return n, nil
+}
+
+// offers tells whether the queue pair's service has the operation (IBTA table 37).
+func (q *QP) offers(o Opcode) bool {
+	switch q.init.Type {
+	case UC:
+		return o.has(opUC)
+	case UD:
+		return o.has(opUD)
+	}
+	return true
 }
 
 // wake puts the queue pair on the list that poll runs.

@@ -182,6 +182,7 @@ func (c *Context) idleNow() bool {
 func (c *Context) unlock() {
 	ring := c.progressed && c.sleepers.Load() > 0
 	c.progressed = false
+	c.tick = time.Time{}
 	c.mu.Unlock()
 	if ring {
 		c.port.Ring()

@@ -158,7 +158,7 @@ type Conn interface {
 	// Endpoint is this side's endpoint number.
 	Endpoint() int
 
-	// Connect joins this endpoint with endpoint ep of the port at addr. Packets can be
+	// Connect joins this endpoint with endpoint ep of the port at addr; -1 is its last, -2 the one before. Packets can be
 	// sent as soon as it returns, also when the peer has not opened or connected its side
 	// yet: they wait there. Errors: ErrAddress, ErrUnreachable, ErrNoEndpoint, ErrInUse, ErrClosed.
 	Connect(addr string, ep int) error

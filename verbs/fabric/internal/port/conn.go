@@ -62,7 +62,12 @@ func (c *Conn) Connect(addr string, ep int) error {
 // join claims the peer's ring.
 func (c *Conn) join(peer Peer, addr string, ep int) error {
 	p, attr := c.port, peer.Attr()
-	if ep < 0 || ep >= attr.Endpoints {
+	if asked := ep; ep < 0 {
+		if ep += attr.Endpoints; ep < 0 {
+			return fmt.Errorf("%w: endpoint %d of %s, want %d to %d", fabric.ErrNoEndpoint, asked, addr, -attr.Endpoints, attr.Endpoints-1)
+		}
+	}
+	if ep >= attr.Endpoints {
 		return fmt.Errorf("%w: endpoint %d of %s, want 0 to %d", fabric.ErrNoEndpoint, ep, addr, attr.Endpoints-1)
 	}
 	if attr.MTU < p.attr.MTU {

@@ -1,0 +1,60 @@
+package verbs
+
+import "outboard/verbs/internal/ib"
+
+// The general service interface: queue pair 1 of each port, where management datagrams go (IBTA 13.5.1).
+const (
+	gsiQPN  = 1
+	gsiQKey = 0x80010000
+	madLen  = 256
+)
+
+// OnMAD has f take the management datagrams that come to queue pair 1: 256 bytes that are valid until f returns, and the
+// address of the port that sent them. f runs on the NIC, under its lock: it must not block nor call methods that lock. There is
+// one taker: ErrBusy if there is another, until it is replaced by nil.
+func (c *Context) OnMAD(f func(from string, mad []byte)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return opErr("register_agent", "", ErrDestroyed, "context is closed")
+	case c.onMAD != nil && f != nil:
+		return opErr("register_agent", "", ErrBusy, "queue pair 1 has a taker")
+	}
+	c.onMAD = f
+	return nil
+}
+
+// SendMAD sends a management datagram of 256 bytes to queue pair 1 of the port at an address. Like any datagram it can be
+// lost: nil does not mean that it arrives.
+func (c *Context) SendMAD(to string, mad []byte) error {
+	const op = "send_mad"
+	if len(mad) != madLen {
+		return opErr(op, "", ErrInvalid, "datagram of %d bytes: expected %d", len(mad), madLen)
+	}
+	if to == "" || len(to) > maxAddrLen {
+		return opErr(op, "", ErrInvalid, "address of %d bytes: expected 1 to %d", len(to), maxAddrLen)
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	if c.closed {
+		return opErr(op, "", ErrDestroyed, "context is closed")
+	}
+	h := &c.ibHeader
+	*h = ib.Header{Src: c.gids[1], Dst: ib.GIDOf(to), HopLimit: defaultHops, Opcode: ib.UDSendOnly, PKey: pkeyTable[0], DestQP: gsiQPN,
+		PSN: c.madSeq, QKey: gsiQKey, SrcQP: gsiQPN, MigReq: true}
+	c.madSeq = ib.PSNAdd(c.madSeq, 1)
+	p := ib.Seal(append(h.Append(c.frame[:0], len(mad)), mad...))
+	c.sendDatagram(to, p)
+	return nil
+}
+
+// recvMAD takes a datagram to queue pair 1.
+func (c *Context) recvMAD(h *ib.Header, mad []byte) {
+	from := c.lanes.byGID[h.Src]
+	if c.onMAD == nil || h.Opcode != ib.UDSendOnly || h.QKey != gsiQKey || len(mad) != madLen || from == "" {
+		c.hw.Dropped++
+		return
+	}
+	c.onMAD(from, mad)
+}

@@ -1,0 +1,47 @@
+package verbs
+
+import (
+	"io"
+
+	"outboard/verbs/fabric"
+	"outboard/verbs/internal/trace"
+)
+
+// Options adjust a device. The zero value is the default.
+type Options struct {
+	// Packets has the queue pairs talk in IBTA packets, with sequence numbers, acknowledgements and retransmission, also
+	// where the wire is ordered and reliable and one-sided operations could reach the peer's memory: as a real NIC, and
+	// slower. A wire that is not ordered and reliable, and a trace, do so anyway. The peer follows.
+	Packets bool
+	// Trace, if set, gets every packet that this NIC sends or receives, as a pcapng file with RoCEv2 framing, which Wireshark
+	// reads. It belongs to the context until Close, which flushes but does not close it; its first error is returned there.
+	Trace io.Writer
+}
+
+// OpenWith opens the emulated device on a port of any fabric. The context owns the port from then on and closes it.
+func OpenWith(port fabric.Port, o Options) (*Context, error) {
+	a := port.Attr()
+	if a.MTU < minMTU {
+		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s carries %d bytes a packet: expected at least %d", a.Name, a.MTU, minMTU)
+	}
+	packets := o.Packets || o.Trace != nil || !a.Ordered || !a.Reliable
+	if packets && packetMTU(a.MTU) == 0 {
+		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s carries %d bytes a packet: expected at least %d, for IBTA packets with their headers",
+			a.Name, a.MTU, minMTU+packetHeaders)
+	}
+	var w *trace.Writer
+	if o.Trace != nil {
+		var err error
+		if w, err = trace.New(o.Trace, Emulated); err != nil {
+			return nil, &Error{Op: "open_device", Object: Emulated, Detail: "trace", Err: err}
+		}
+	}
+	return newContext(port, packets, w), nil
+}
+
+// traced records a packet that this NIC has sent or received.
+func (c *Context) traced(p []byte) {
+	if c.trace != nil {
+		_ = c.trace.Packet(c.now(), p) // kept for Close
+	}
+}

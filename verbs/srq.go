@@ -1,0 +1,159 @@
+package verbs
+
+import "fmt"
+
+// An SRQ is a shared receive queue: receives that several queue pairs take, oldest first, as their messages
+// begin (IBTA 10.2.9; ibv_create_srq).
+type SRQ struct {
+	ctx   *Context
+	pd    *PD
+	num   uint32
+	rq    recvQueue
+	limit int // of an armed EventSRQLimit, else 0
+	users int // queue pairs
+	dead  bool
+}
+
+// SRQInit says how to make a shared receive queue.
+type SRQInit struct {
+	MaxWR  int // receives outstanding
+	MaxSGE int // pieces of one receive
+	Limit  int // see SRQ.Modify
+}
+
+// CreateSRQ makes a shared receive queue.
+func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
+	const op = "create_srq"
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := &c.limits
+	switch {
+	case c.closed:
+		return nil, opErr(op, "", ErrDestroyed, "context is closed")
+	case pd == nil || pd.ctx != c || pd.dead:
+		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
+	case in.MaxWR < 1 || in.MaxWR > l.MaxWR:
+		return nil, opErr(op, "", ErrInvalid, "max_wr %d: expected 1 to %d", in.MaxWR, l.MaxWR)
+	case in.MaxSGE < 0 || in.MaxSGE > l.MaxSGE:
+		return nil, opErr(op, "", ErrInvalid, "max_sge %d: expected 0 to %d", in.MaxSGE, l.MaxSGE)
+	case in.Limit < 0 || in.Limit > in.MaxWR:
+		return nil, opErr(op, "", ErrInvalid, "srq_limit %d: expected 0 to max_wr %d", in.Limit, in.MaxWR)
+	}
+	c.srqNum++
+	s := &SRQ{ctx: c, pd: pd, num: c.srqNum, limit: in.Limit}
+	s.rq.init(QPCap{RecvWR: in.MaxWR, RecvSGE: in.MaxSGE})
+	pd.refs++
+	return s, nil
+}
+
+func (s *SRQ) name() string { return fmt.Sprintf("SRQ %d", s.num) }
+
+// Num is the queue's number.
+func (s *SRQ) Num() uint32 { return s.num }
+
+// Query returns the sizes of the queue and the limit, 0 if that is not armed.
+func (s *SRQ) Query() (SRQInit, error) {
+	s.ctx.mu.Lock()
+	defer s.ctx.mu.Unlock()
+	if s.dead {
+		return SRQInit{}, opErr("query_srq", s.name(), ErrDestroyed, "destroyed")
+	}
+	return SRQInit{MaxWR: len(s.rq.ring), MaxSGE: s.rq.maxSGE, Limit: s.limit}, nil
+}
+
+// SRQMask says what SRQ.Modify sets.
+type SRQMask uint8
+
+const (
+	SRQMaxWR SRQMask = 1 << iota
+	SRQLimit
+)
+
+// Modify resizes the queue, or arms its limit: when fewer receives are left, EventSRQLimit is raised, once. A limit of 0
+// disarms. ErrInvalid if more receives are outstanding than the new size.
+func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
+	const op = "modify_srq"
+	s.ctx.mu.Lock()
+	defer s.ctx.unlock()
+	r := &s.rq
+	max := len(r.ring)
+	if mask&SRQMaxWR != 0 {
+		max = a.MaxWR
+	}
+	switch {
+	case s.dead:
+		return opErr(op, s.name(), ErrDestroyed, "destroyed")
+	case mask&^(SRQMaxWR|SRQLimit) != 0:
+		return opErr(op, s.name(), ErrInvalid, "unknown mask %#x", uint8(mask))
+	case max < 1 || max > s.ctx.limits.MaxWR || uint64(max) < r.head-r.tail:
+		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding", max, s.ctx.limits.MaxWR, r.head-r.tail)
+	case mask&SRQLimit != 0 && (a.Limit < 0 || a.Limit > max):
+		return opErr(op, s.name(), ErrInvalid, "srq_limit %d: expected 0 to %d", a.Limit, max)
+	}
+	if mask&SRQMaxWR != 0 {
+		r.resize(max)
+	}
+	if mask&SRQLimit != 0 {
+		s.limit = a.Limit
+		s.checkLimit()
+	}
+	return nil
+}
+
+// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it.
+func (s *SRQ) Destroy() error {
+	s.ctx.mu.Lock()
+	defer s.ctx.unlock()
+	switch {
+	case s.dead:
+		return opErr("destroy_srq", s.name(), ErrDestroyed, "destroyed before")
+	case s.users > 0:
+		return opErr("destroy_srq", s.name(), ErrBusy, "%d queue pairs use it", s.users)
+	}
+	s.dead = true
+	s.pd.refs--
+	for r := &s.rq; r.tail != r.head; r.tail++ {
+		w := r.at(r.tail)
+		s.ctx.unhold(w.SG, w.held)
+	}
+	return nil
+}
+
+// PostRecv posts receives, in order. On an error the requests before Error.Index are posted.
+func (s *SRQ) PostRecv(wrs ...RecvWR) error {
+	s.ctx.mu.Lock()
+	defer s.ctx.unlock()
+	for i := range wrs {
+		if s.dead {
+			return opErr("post_srq_recv", s.name(), ErrDestroyed, "destroyed")
+		}
+		if err := s.rq.post(s.ctx, &wrs[i], "post_srq_recv"); err != nil {
+			err.Object, err.Index = s.name(), i
+			return err
+		}
+	}
+	return nil
+}
+
+// take moves the oldest receive to x, and reports false if there is none.
+func (s *SRQ) take(x *inbound) bool {
+	r := &s.rq
+	if r.tail == r.head {
+		return false
+	}
+	w := r.at(r.tail)
+	r.tail++
+	x.own.ID, x.own.held = w.ID, w.held
+	x.own.SG = append(x.own.SG[:0], w.SG...) // posting reuses the queue's own
+	clear(w.SG)
+	x.receive = &x.own
+	s.checkLimit()
+	return true
+}
+
+func (s *SRQ) checkLimit() {
+	if s.limit > 0 && s.rq.head-s.rq.tail < uint64(s.limit) {
+		s.limit = 0
+		s.ctx.event(AsyncEvent{Type: EventSRQLimit, SRQ: s})
+	}
+}
