@@ -172,9 +172,6 @@ func netDevs(device string) (names []string) {
 		return nil
 	}
 	for _, i := range interfaces {
-		if i.Flags&net.FlagLoopback != 0 {
-			continue
-		}
 		owner := quiet(func() string {
 			name, err := rdmamap.GetRdmaDeviceForNetdevice(i.Name)
 			if err != nil {

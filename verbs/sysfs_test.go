@@ -77,6 +77,8 @@ const mlxTree = `
 	infiniband/emu0 -> ../devices/mlx5_0
 	infiniband_verbs/uverbs3/ibdev = mlx5_0
 	infiniband_mad/umad1/ibdev = mlx5_0
+	infiniband_mad/issm1/ibdev = mlx5_0
+	infiniband_cm/ucm0/ibdev = mlx5_0
 	devices/mlx5_0/node_type = 1: CA
 	devices/mlx5_0/fw_ver = 20.31.1014
 	devices/mlx5_0/board_id = MT_0000000223
@@ -104,7 +106,7 @@ const mlxTree = `
 `
 
 var mlx = kernelDevice{
-	verbs.Device{Name: "mlx5_0", Ports: []int{1, 2}, CharDevs: []string{"/dev/infiniband/umad1", "/dev/infiniband/uverbs3"}},
+	verbs.Device{Name: "mlx5_0", Ports: []int{1, 2}, CharDevs: []string{"/dev/infiniband/issm1", "/dev/infiniband/ucm0", "/dev/infiniband/umad1", "/dev/infiniband/uverbs3"}},
 	verbs.SysfsDevice{
 		FWVer: "20.31.1014", BoardID: "MT_0000000223", HCAType: "MT4123", HWRev: "0",
 		NodeGUID:     verbs.GUID{0x0c, 0x42, 0xa1, 3, 0, 0x65, 0x8f, 0x40},
@@ -132,7 +134,7 @@ const brokenTree = `
 	infiniband_verbs/uverbs1/ibdev/
 	devices/broken/node_guid =
 	devices/broken/sys_image_guid := "\xff\xfe"
-	devices/broken/node_type = channel adapter
+	devices/broken/node_type = 0: nothing
 	devices/broken/fw_ver := "1.0\n2.0\n"
 	devices/broken/board_id/
 	devices/broken/hca_type := "\x1b[31mred"
@@ -142,7 +144,7 @@ const brokenTree = `
 	devices/broken/ports/-1/
 	devices/broken/ports/first/
 	devices/broken/ports/99999999999999999999/
-	devices/broken/ports/7/state = ACTIVE
+	devices/broken/ports/7/state = 9: ACTIVE
 	devices/broken/ports/7/phys_state = 99: Gone
 	devices/broken/ports/7/rate =
 	devices/broken/ports/7/link_layer = Token Ring
@@ -193,10 +195,14 @@ func TestDevicesOfTheKernel(t *testing.T) {
 		{"rxe", rxeTree, []kernelDevice{rxe}},
 		{"mlx5", mlxTree, []kernelDevice{mlx}},
 		{"broken", brokenTree, broken},
+		{"RNIC", "infiniband/siw0 -> ../devices/siw0\ndevices/siw0/node_type = 4: RNIC",
+			[]kernelDevice{{verbs.Device{Name: "siw0"}, verbs.SysfsDevice{Transport: verbs.TransportIWARP}}}},
+		{"node of a type to come", "infiniband/x0 -> ../devices/x0\ndevices/x0/node_type = 7: unspecified",
+			[]kernelDevice{{verbs.Device{Name: "x0"}, verbs.SysfsDevice{Transport: verbs.TransportUnknown}}}},
 		{"all", rxeTree + mlxTree + brokenTree, append(broken[:2:2], mlx, rxe)},
-		{"with interfaces", rxeTree + mlxTree + "ethernet eth7\nethernet eth8\n",
+		{"with interfaces", rxeTree + mlxTree + "netdev eth7\nnetdev eth8\n",
 			[]kernelDevice{mlx, withNetDevs(rxe, "eth7")}},
-		{"with an interface whose hardware address is short", rxeTree + brokenTree + "infiniband ib0\nethernet eth7\n",
+		{"with an interface whose hardware address is short", rxeTree + brokenTree + "ipoib ib0\nnetdev eth7\n",
 			append(broken[:2:2], withNetDevs(rxe, "eth7"))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -105,8 +105,8 @@ const (
 //	PATH := QUOTED    a file that holds a Go string, to the byte
 //	PATH -> TARGET    a symbolic link
 //	PATH/             a folder
-//	ethernet NAME     a network interface
-//	infiniband NAME   a network interface of type InfiniBand that lacks its hardware address
+//	netdev NAME       a network interface of type Ethernet
+//	ipoib NAME        one of type InfiniBand that lacks its hardware address
 //
 // Folders on the way to a path are made too. Empty lines and those that begin with # are skipped.
 func layOut(tree string) error {
@@ -131,9 +131,9 @@ func layOut(tree string) error {
 func layLine(line string) error {
 	path, rest, _ := strings.Cut(line, " ")
 	switch path {
-	case "ethernet":
+	case "netdev":
 		return addInterface(rest, unix.IFF_TAP, unix.ARPHRD_ETHER)
-	case "infiniband":
+	case "ipoib":
 		return addInterface(rest, unix.IFF_TUN, unix.ARPHRD_INFINIBAND)
 	}
 	full := filepath.Join(class, path)
