@@ -16,41 +16,46 @@ import (
 type Device struct {
 	Name     string
 	Emulated bool
-	// Ports, CharDevs and NetDevs describe a real device, as far as the system tells.
-	Ports    []string
-	CharDevs []string
+	Ports    []int    // their numbers, ascending
+	CharDevs []string // paths of the character devices of a real device
 }
 
 // Emulated is the name of the device that is always there.
 const Emulated = "emu0"
 
-// Devices lists the devices of this host, the emulated one first.
+// Devices lists the devices of this host, the emulated one first, then those in
+// /sys/class/infiniband by name (ibv_get_device_list(3)). A real device that has the name of the emulated one is left out.
 func Devices() []Device {
-	ds := []Device{{Name: Emulated, Emulated: true, Ports: []string{"1"}}}
-	for _, name := range quiet(rdmamap.GetRdmaDeviceList) {
+	ds := []Device{{Name: Emulated, Emulated: true, Ports: []int{PortNum}}}
+	names := quiet(rdmamap.GetRdmaDeviceList)
+	slices.Sort(names)
+	for _, name := range names {
 		if name == "" || name == Emulated {
 			continue
 		}
-		ds = append(ds, Device{
-			Name:     name,
-			Ports:    quiet(func() []string { return rdmamap.GetPorts(name) }),
-			CharDevs: quiet(func() []string { return rdmamap.GetRdmaCharDevices(name) }),
-		})
+		d := Device{Name: name, CharDevs: quiet(func() []string { return rdmamap.GetRdmaCharDevices(name) })}
+		for _, port := range quiet(func() []string { return rdmamap.GetPorts(name) }) {
+			if n, ok := decimal(port); ok && n > 0 {
+				d.Ports = append(d.Ports, n)
+			}
+		}
+		slices.Sort(d.Ports)
+		slices.Sort(d.CharDevs)
+		ds = append(ds, d)
 	}
 	return ds
 }
 
 // quiet guards a look into sysfs: rdmamap panics on malformed entries, which
-// for a listing means that there is nothing to show. The result is sorted.
-func quiet(look func() []string) (out []string) {
+// means that there is nothing to show.
+func quiet[T any](look func() T) (found T) {
 	defer func() {
 		if recover() != nil {
-			out = nil
+			var nothing T
+			found = nothing
 		}
 	}()
-	out = look()
-	slices.Sort(out)
-	return out
+	return look()
 }
 
 // localSwitch joins the contexts of this process that were opened without a port.

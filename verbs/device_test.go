@@ -1,14 +1,7 @@
 package verbs_test
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"outboard/verbs"
 	"outboard/verbs/fabric"
@@ -23,55 +16,6 @@ func TestDevicesBeginWithTheEmulatedOne(t *testing.T) {
 	if got := ds[0].String(); got != "emu0 (emulated)" {
 		t.Errorf("device is shown as %q", got)
 	}
-}
-
-// TestDevicesOfTheKernel lists a made-up /sys in a mount namespace: a sound device, and one at which rdmamap panics.
-func TestDevicesOfTheKernel(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), childRole+"=devices")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if os.IsPermission(err) {
-		t.Skipf("this machine allows no user namespaces: %v", err)
-	}
-	must(t, err)
-	want := "emu0 (emulated)\nmlx5_0 (present, not driven; ports [1 2]) [/dev/infiniband/uverbs0]\n"
-	if got := string(out); got != want {
-		t.Errorf("devices:\n%swant:\n%s", got, want)
-	}
-}
-
-// childDevices lays the tree out and lists it.
-func childDevices() int {
-	dir := "/sys/class"
-	steps := []error{
-		unix.Mount("tmpfs", dir, "tmpfs", 0, ""),
-		os.MkdirAll(filepath.Join(dir, "infiniband"), 0o755),
-		os.MkdirAll(filepath.Join(dir, "real/mlx5_0/ports/1"), 0o755),
-		os.MkdirAll(filepath.Join(dir, "real/mlx5_0/ports/2"), 0o755),
-		os.Symlink("../real/mlx5_0", filepath.Join(dir, "infiniband/mlx5_0")),
-		os.Symlink("../real/mlx5_0", filepath.Join(dir, "infiniband/"+verbs.Emulated)), // hidden by ours
-		os.MkdirAll(filepath.Join(dir, "infiniband_verbs/uverbs0"), 0o755),
-		os.WriteFile(filepath.Join(dir, "infiniband_verbs/uverbs0/ibdev"), []byte("mlx5_0\n"), 0o644),
-	}
-	for _, err := range steps {
-		if err != nil {
-			os.Stderr.WriteString(err.Error() + "\n")
-			return 1
-		}
-	}
-	for _, d := range verbs.Devices() {
-		s := d.String()
-		if len(d.CharDevs) > 0 {
-			s += " [" + strings.Join(d.CharDevs, " ") + "]"
-		}
-		os.Stdout.WriteString(s + "\n")
-	}
-	return 0
 }
 
 func TestOpen(t *testing.T) {

@@ -5,10 +5,13 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"outboard/verbs/sysfstest"
 )
 
 // TestMain runs the tests, or, in a child process that a test has started, the child's part.
 func TestMain(m *testing.M) {
+	sysfstest.Child(childSysfs)
 	if role := os.Getenv(childRole); role != "" {
 		os.Exit(childMain(role))
 	}

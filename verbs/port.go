@@ -107,19 +107,21 @@ func (s Speed) String() string {
 
 // PortAttr are the attributes of a port (ibv_query_port(3), with the names of ibv_port_attr).
 type PortAttr struct {
-	State       PortState
-	PhysState   PhysState
-	MaxMTU      int // bytes: the largest path MTU of IBTA
-	ActiveMTU   int // bytes: the largest path MTU of IBTA that the fabric carries
-	GIDTblLen   int
-	PKeyTblLen  int
-	MaxMsgSz    uint64 // bytes
-	LID         uint16 // of the port; unlike that of a real port on Ethernet it is not 0
-	SMLID       uint16 // of the subnet manager: there is none
-	LMC         uint8  // low bits of the LID that do not count
-	LinkLayer   LinkLayer
-	ActiveWidth Width // with ActiveSpeed: nominal. A fabric is as fast as the machine
-	ActiveSpeed Speed
+	State        PortState
+	PhysState    PhysState
+	MaxMTU       int // bytes: the largest path MTU of IBTA
+	ActiveMTU    int // bytes: the largest path MTU of IBTA that the fabric carries
+	GIDTblLen    int
+	PKeyTblLen   int
+	MaxMsgSz     uint64 // bytes
+	LID          uint16 // of the port; unlike that of a real port on Ethernet it is not 0
+	SMLID        uint16 // of the subnet manager: there is none
+	LMC          uint8  // low bits of the LID that do not count
+	LinkLayer    LinkLayer
+	BadPKeyCntr  uint32 // packets refused for their P_Key
+	QKeyViolCntr uint32 // packets refused for their Q_Key
+	ActiveWidth  Width  // with ActiveSpeed: nominal. A fabric is as fast as the machine
+	ActiveSpeed  Speed
 }
 
 // pkeyTable is the P_Key table of the port: the default partition, as a full member (IBTA 10.9.1.2).

@@ -21,8 +21,6 @@ const childRole = "VERBS_TEST_CHILD"
 // childMain is what a child process does instead of the tests.
 func childMain(role string) int {
 	switch role {
-	case "devices":
-		return childDevices()
 	case "peer", "peer without CMA":
 		return childPeer(role == "peer without CMA")
 	}

@@ -54,6 +54,10 @@ func TestCommandLines(t *testing.T) {
 		{"info", []string{"info"}, 0, verbs.Emulated, ""},
 		{"info about what", []string{"info", "x"}, 2, "", `unexpected argument "x"`},
 		{"info flag", []string{"info", "-x"}, 2, "", "flag provided but not defined: -x"},
+		{"info of the emulated device", []string{"info", "-d", "emu0"}, 0, "hca_id:\temu0\n\ttransport:\t\t\tInfiniBand (0)\n", ""},
+		{"info of no device", []string{"info", "-d", "emu1"}, 2, "", "info: -d emu1: want a device of this machine: emu0"},
+		{"list of devices", []string{"info", "-l"}, 0, "found:\n\temu0\n", ""},
+		{"list of a device", []string{"info", "-l", "-d", "emu0"}, 2, "", "info: -l and -d emu0: want one of them"},
 
 		{"run", []string{"run"}, 2, "", "run: no program"},
 		{"run nothing", []string{"run", "-n", "2"}, 2, "", "run: no program"},
@@ -118,21 +122,6 @@ func TestSize(t *testing.T) {
 		if got := size(n); got != want {
 			t.Errorf("size(%d) = %q, want %q", n, got, want)
 		}
-	}
-}
-
-// Devices of the kernel are listed beside the emulated one.
-func TestPrintDevices(t *testing.T) {
-	var b bytes.Buffer
-	printDevices(&b, []verbs.Device{
-		{Name: "emu0", Emulated: true, Ports: []string{"1"}},
-		{Name: "mlx5_0", Ports: []string{"1", "2"}, CharDevs: []string{"/dev/infiniband/uverbs0"}},
-		{Name: "bare"},
-	})
-	const want = "Devices\n  emu0\temulated\tports 1\n  mlx5_0\tpresent, not driven\tports 1 2\t/dev/infiniband/uverbs0\n" +
-		"  bare\tpresent, not driven\tports none\n"
-	if b.String() != want {
-		t.Errorf("got %q, want %q", b.String(), want)
 	}
 }
 

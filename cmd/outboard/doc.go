@@ -2,7 +2,7 @@
 // outboard runtime.
 //
 //	outboard run -n 4 ./examples/pi     start four ranks of a program
-//	outboard info                       what this machine offers
+//	outboard info -v                    what this machine offers: devices as ibv_devinfo shows them, fabrics, limits
 //	outboard help COMMAND               how a command is used
 //
 // Every subcommand is one entry of the table commands, added by the file that

@@ -18,45 +18,45 @@ import (
 
 func init() {
 	commands = append(commands, command{
-		name: "info", summary: "Show the devices, fabrics, processors and limits of this machine", run: info,
+		name: "info", args: "[flags]", summary: "Show the devices, fabrics, processors and limits of this machine", run: info,
 	})
 }
 
 // info prints what a run on this machine would find.
 func info(std stdio, args []string) int {
 	fs := newFlags("info")
+	verbose := fs.Bool("v", false, "show all attributes of the devices, and the counters of real ones")
+	name := fs.String("d", "", "show the device `NAME` and nothing else")
+	list := fs.Bool("l", false, "list the names of the devices and nothing else")
 	if code, ok := parse(std, fs, args); !ok {
 		return code
 	}
 	if fs.NArg() > 0 {
 		return complain(std, "info: unexpected argument %q", fs.Arg(0))
 	}
+	devices := verbs.Devices()
+	switch {
+	case *list && *name != "":
+		return complain(std, "info: -l and -d %s: want one of them", *name)
+	case *list:
+		listDevices(std.out, devices)
+		return exitOK
+	case *name != "":
+		d, ok := findDevice(devices, *name)
+		if !ok {
+			return complain(std, "info: -d %s: want a device of this machine: %s", *name, listOf(deviceNames(devices)))
+		}
+		return describeDevices(std, []verbs.Device{d}, *verbose)
+	}
+	code := describeDevices(std, devices, *verbose)
 	w := tabwriter.NewWriter(std.out, 0, 0, 2, ' ', 0)
-	printDevices(w, verbs.Devices())
-	failed := printFabrics(w)
+	if printFabrics(w) {
+		code = exitFail
+	}
 	printProcessor(w)
 	printProcessLimits(w)
 	w.Flush()
-	if failed {
-		return exitFail
-	}
-	return exitOK
-}
-
-// printDevices lists the emulated device and those of the kernel.
-func printDevices(w io.Writer, devices []verbs.Device) {
-	fmt.Fprintln(w, "Devices")
-	for _, d := range devices {
-		kind := "emulated"
-		if !d.Emulated {
-			kind = "present, not driven"
-		}
-		fmt.Fprintf(w, "  %s\t%s\tports %s", d.Name, kind, listOf(d.Ports))
-		if len(d.CharDevs) > 0 {
-			fmt.Fprintf(w, "\t%s", strings.Join(d.CharDevs, " "))
-		}
-		fmt.Fprintln(w)
-	}
+	return code
 }
 
 // fabrics are the wires that the emulated device can be attached to.
@@ -71,8 +71,11 @@ var fabrics = []struct {
 // printFabrics attaches the emulated device to each fabric in turn and shows
 // its limits there. It returns whether a fabric does not work.
 func printFabrics(w io.Writer) (failed bool) {
-	for _, f := range fabrics {
-		fmt.Fprintf(w, "\nFabric %s\n", f.name)
+	for i, f := range fabrics {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "Fabric %s\n", f.name)
 		fmt.Fprintf(w, "  connects\t%s\n", f.reach)
 		if err := printFabric(w, f.open); err != nil {
 			fmt.Fprintf(w, "  does not work\t%v\n", err)
