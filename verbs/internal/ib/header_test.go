@@ -172,15 +172,43 @@ func reference(h *Header, payload []byte) []byte {
 	ip = append(append(ip, h.Src[:]...), h.Dst[:]...)
 
 	port := UDPSourcePort(h.DestQP)
-	pseudo := bytes.Repeat([]byte{0xff}, 8)
-	pseudo = append(pseudo, ip...)
-	pseudo[8] |= 0x0f
-	pseudo[9], pseudo[10], pseudo[11], pseudo[15] = 0xff, 0xff, 0xff, 0xff
-	pseudo = append(pseudo, byte(port>>8), byte(port), 4791>>8, 4791&0xff, byte(udpLen>>8), byte(udpLen), 0xff, 0xff)
-	bth := len(pseudo)
-	pseudo = append(pseudo, trans...)
-	pseudo[bth+4] = 0xff
-	return binary.LittleEndian.AppendUint32(append(ip, trans...), slowCRC(pseudo))
+	udp := []byte{byte(port >> 8), byte(port), 4791 >> 8, 4791 & 0xff, byte(udpLen >> 8), byte(udpLen), 0, 0}
+	masked := slices.Clone(ip)
+	masked[0] |= 0x0f
+	masked[1], masked[2], masked[3], masked[7] = 0xff, 0xff, 0xff, 0xff
+	return append(append(ip, trans...), slowICRC(masked, udp, trans)...)
+}
+
+// slowICRC gives the four bytes of the invariant CRC of an IP header, already masked, a UDP header, and all from the BTH to the pad.
+func slowICRC(ip, udp, trans []byte) []byte {
+	udp, trans = slices.Clone(udp), slices.Clone(trans)
+	udp[6], udp[7] = 0xff, 0xff
+	trans[4] = 0xff
+	ones := bytes.Repeat([]byte{0xff}, 8)
+	return binary.LittleEndian.AppendUint32(nil, slowCRC(slices.Concat(ones, ip, udp, trans)))
+}
+
+// TestHardwareICRC holds the reference to packets of real NICs. They are of IPv4; what differs is where the masked fields lie.
+func TestHardwareICRC(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		frame string // from the IP header
+	}{
+		{"congestion notification of a ConnectX-4 Lx", "45c2003c718c4000401191610a0011010a001201" + "000012b700280000" +
+			"8100ffff400001180000000000000000000000000000000000000000" + "82fd002a"},
+		{"UC SEND of 18 bytes", "45010040047840004011b4d5c0a80007c0a80007" + "c00012b7002caca2" +
+			"2460ffff000000d300cf1710" + "4630818be28935d90e9a95505401be885e500000" + "78f353f3"},
+	} {
+		p, err := hex.DecodeString(tt.frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip, end := slices.Clone(p[:20]), len(p)-ICRCLen
+		ip[1], ip[8], ip[10], ip[11] = 0xff, 0xff, 0xff, 0xff // type of service, time to live, checksum
+		if got := slowICRC(ip, p[20:28], p[28:end]); !bytes.Equal(got, p[end:]) {
+			t.Errorf("%s: ICRC %x, want %x", tt.name, got, p[end:])
+		}
+	}
 }
 
 // sample has another value in every byte of every field.
