@@ -62,7 +62,8 @@ func (c *Conn) release(i int) {
 	c.held = slices.Delete(c.held, i, i+1)
 	if len(c.held) == 0 {
 		c.blocked = false
-		p.lanes = slices.Delete(p.lanes, slices.Index(p.lanes, c), slices.Index(p.lanes, c)+1)
+		at := slices.Index(p.lanes, c)
+		p.lanes = slices.Delete(p.lanes, at, at+1)
 	}
 	p.waiting.Add(-1)
 }
@@ -70,15 +71,16 @@ func (c *Conn) release(i int) {
 // unswap sends the packet that another one has passed. If there is no room it is the first that is due.
 func (c *Conn) unswap() {
 	i := slices.IndexFunc(c.held, func(h heldPacket) bool { return h.swap })
-	h := c.held[i]
+	h := &c.held[i]
 	if c.inner.Send(&h.header, h.data, nil) {
 		c.release(i)
 		return
 	}
-	c.swap = false
+	c.swap, c.blocked = false, true
 	h.due, h.swap = time.Time{}, false
-	c.held = slices.Insert(slices.Delete(c.held, i, i+1), 0, h)
-	c.blocked = true
+	first := *h
+	copy(c.held[1:], c.held[:i])
+	c.held[0] = first
 }
 
 // discard loses all that is held.
