@@ -88,12 +88,18 @@ func TestCorrupt(t *testing.T) {
 	if len(places) < 50 {
 		t.Errorf("60 packets were corrupted at only %d places", len(places))
 	}
+	whole := payload(77)
+	r.conns[0].Send(&fabric.Header{PSN: 77}, whole, nil)
+	r.want(77)
+	if !slices.Equal(whole, payload(77)) {
+		t.Error("Send changed the caller's buffer")
+	}
 	// Nothing can be flipped in nothing.
 	if !r.conns[0].Send(&fabric.Header{PSN: 9}, nil, nil) {
 		t.Fatal("not taken")
 	}
 	r.want(9)
-	r.wantStats(faulty.Stats{Sent: 61, Corrupted: 60})
+	r.wantStats(faulty.Stats{Sent: 62, Corrupted: 61})
 }
 
 // A Delay without a duration takes any time up to DelayBy.

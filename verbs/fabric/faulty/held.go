@@ -76,7 +76,7 @@ func (c *Conn) unswap() {
 		c.release(i)
 		return
 	}
-	c.swap, c.blocked = false, true
+	c.swap = false
 	h.due, h.swap = time.Time{}, false
 	first := *h
 	copy(c.held[1:], c.held[:i])

@@ -128,6 +128,50 @@ func TestSleepIsShortened(t *testing.T) {
 	})
 }
 
+// sleep arms the port, sleeps for d, and checks that this took long or not.
+func (r *rig) sleep(d time.Duration, long bool) {
+	r.t.Helper()
+	const limit = 10 * time.Second // of a sleep that should have ended at once
+	timer := time.AfterFunc(limit, r.port.Ring)
+	defer timer.Stop()
+	ticket, start := r.port.Arm(), time.Now()
+	r.port.Sleep(ticket, d)
+	if took := time.Since(start); long != (took >= d*3/4 && d > 0) || took >= limit {
+		r.t.Errorf("slept %v of %v", took, d)
+	}
+}
+
+func TestSleepOverdue(t *testing.T) {
+	r := newRig(t, 1, faulty.Options{
+		Inject: faulty.Any(faulty.OnIndex(0, faulty.Delay.By(ms)), faulty.OnIndex(1, faulty.Delay.By(2*ms))),
+	}, inproc.Options{Slots: 8})
+	r.sleep(20*ms, true)
+	r.send(0, 1)
+	r.clock.advance(ms)
+	r.sleep(0, false)
+	r.sleep(time.Hour, false)
+	// Once there was no room and now there is: the next one is waited for again.
+	r.send(2, 3, 4, 5, 6, 7, 8, 9)
+	r.port.Poll(&r.back, 1)
+	r.sleep(20*ms, true)
+	r.take()
+	r.port.Poll(&r.back, 1)
+	r.wantStats(faulty.Stats{Sent: 10, Delayed: 2, Held: 1})
+	r.sleep(time.Hour, false)
+}
+
+// A packet that is held rings for those who sleep, and for nobody else.
+func TestHoldRingsNobodyAwake(t *testing.T) {
+	r := newRig(t, 1, faulty.Options{Inject: faulty.OnIndex(0, faulty.Delay.By(time.Hour))}, inproc.Options{})
+	r.sleep(ms, true)
+	ticket, start := r.port.Arm(), time.Now()
+	r.send(0)
+	r.port.Sleep(ticket, 20*ms)
+	if took := time.Since(start); took < 15*ms {
+		t.Errorf("slept %v of 20 ms", took)
+	}
+}
+
 // Who is already asleep when a packet is held gets up to be in time for it.
 func TestHoldWakesSleeper(t *testing.T) {
 	r := newRig(t, 1, faulty.Options{Inject: faulty.OnIndex(0, faulty.Delay.By(5*ms)), Clock: time.Now}, inproc.Options{})
