@@ -2,7 +2,8 @@
 // port lets its peers reach directly.
 //
 // It says what a fabric does and moves no byte itself. Packages inproc (one process) and shm
-// (the processes of one machine) are fabrics; package fabrictest is the suite that every fabric passes.
+// (the processes of one machine) are fabrics, and faulty makes a bad one of either; package fabrictest is the suite
+// that every fabric passes.
 //
 // A packet flows so. The NIC that owns a Port has opened an endpoint and connected it to an
 // endpoint of the peer's Port. Conn.Send puts a Header and a payload on the wire. The

@@ -269,6 +269,8 @@ func (a *agent) doMemory(c command, conn fabric.Conn, r *result) (err error) {
 		err = a.port.Publish(g)
 	case "withdraw":
 		err = a.port.Withdraw(c.Region.Key)
+	case "direct":
+		r.OK = d != nil
 	case "enter":
 		r.Region, r.OK = d.Enter(c.Region.Key)
 		r.Region.Buf = nil

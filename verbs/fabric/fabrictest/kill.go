@@ -48,9 +48,11 @@ func (a *agent) churn(addr string) error {
 			for range rand.IntN(200) {
 				conn.Send(h, noise[:rand.IntN(300)], nil)
 			}
-			if r, ok := conn.Direct().Enter(0x100); ok {
-				_ = conn.Direct().WriteAt(&r, noise[:8], r.Base)
-				conn.Direct().Leave()
+			if d := conn.Direct(); d != nil {
+				if r, ok := d.Enter(0x100); ok {
+					_ = d.WriteAt(&r, noise[:8], r.Base)
+					d.Leave()
+				}
 			}
 			conn.Grant(fabric.Grant{Ready: true})
 		}
@@ -137,7 +139,7 @@ func testKilledAsleep(t *testing.T, open Open) {
 
 func testKilledHolding(t *testing.T, open Open) {
 	withChild(t, open, func(e *env, ch *Child) {
-		epA, epB := e.join()
+		epA, epB := e.joinDirect()
 		mem := e.a.must(command{Do: "alloc", N: 4096})
 		g := fabric.Region{Key: 0x100, Base: mem.X, Len: 4096}
 		e.a.must(command{Do: "publish", Region: g, Mem: mem.N, N: 4096})

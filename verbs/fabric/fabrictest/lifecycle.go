@@ -246,7 +246,7 @@ func testCloseBesidePoll(e *env) {
 
 // A peer that never leaves a region delays Close, but not for ever, and can do no harm afterwards.
 func testCloseBesideHolder(e *env) {
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	for _, plain := range []bool{false, true} {
 		_, g := e.expose(0x100, 4096, plain)
 		if _, ok := e.enter(ep, g.Key); !ok {

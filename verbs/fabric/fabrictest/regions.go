@@ -47,7 +47,7 @@ func (e *env) wantRegion(ep int, key uint32, want *fabric.Region) {
 }
 
 func testRegions(e *env) {
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	last := uint32(e.b.attr.Regions-1)<<8 | 255
 	for _, key := range []uint32{1, 0x100, 0x1234ff & (uint32(e.b.attr.Regions)<<8 - 1), last} {
 		e.wantRegion(ep, key, nil)
@@ -97,7 +97,7 @@ func testRegionErrors(e *env) {
 }
 
 func testDirect(e *env) {
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	for i, plain := range []bool{false, true} {
 		const size = 3 << 20
 		key := uint32(i+1) << 8
@@ -124,7 +124,7 @@ func testDirect(e *env) {
 }
 
 func testDirectBounds(e *env) {
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	for i, plain := range []bool{false, true} {
 		key := uint32(i+1) << 8
 		_, g := e.expose(key, 8192, plain)
@@ -156,7 +156,7 @@ func testDirectBounds(e *env) {
 }
 
 func testAtomics(e *env) {
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	mem, g := e.expose(0x100, 64, false)
 	if _, ok := e.enter(ep, g.Key); !ok {
 		e.Fatal("enter: no")
@@ -194,7 +194,7 @@ func testAtomics(e *env) {
 
 func testAtomicsConcurrent(e *env) {
 	const each = 20000
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	mem, g := e.expose(0x100, 64, false)
 	self := e.b.open(anyEP, 3) // b reaches its own memory too
 	e.b.connect(self, e.b, self)
@@ -220,7 +220,7 @@ func testAtomicsConcurrent(e *env) {
 }
 
 func testWithdrawWaits(e *env) {
-	ep, _ := e.join()
+	ep, _ := e.joinDirect()
 	_, g := e.expose(0x100, 64, false)
 	if _, ok := e.enter(ep, g.Key); !ok {
 		e.Fatal("enter: no")

@@ -115,6 +115,16 @@ func (e *env) join() (epA, epB int) {
 	return e.joinAs(1, 2)
 }
 
+// joinDirect is join for tests of what b lets a reach directly. It skips those where that is nothing.
+func (e *env) joinDirect() (epA, epB int) {
+	e.Helper()
+	epA, epB = e.join()
+	if !e.a.must(command{Do: "direct", EP: epA}).OK {
+		e.Skip("the fabric has no direct access")
+	}
+	return epA, epB
+}
+
 func (e *env) joinAs(cookieA, cookieB uint32) (epA, epB int) {
 	e.Helper()
 	epA = e.a.open(anyEP, cookieA)
