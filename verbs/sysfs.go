@@ -37,12 +37,12 @@ type SysfsPort struct {
 	GIDs       []GIDEntry // the valid ones; their type is that of InfiniBand if it is not told
 	GIDTblLen  int        // valid or not; zero
 	PKeys      []uint16   // the table; 0 stands for no key
-	Counters   []Counter  // by name: those of every port (IBTA 16.1.3), in their units
-	HWCounters []Counter  // by name: those of this kind of device
+	Counters   []SysfsCounter  // by name: those of every port (IBTA 16.1.3), in their units
+	HWCounters []SysfsCounter  // by name: those of this kind of device
 }
 
-// A Counter is a number that the kernel keeps for a port.
-type Counter struct {
+// A SysfsCounter is a number that the kernel keeps for a port.
+type SysfsCounter struct {
 	Name  string
 	Value uint64
 }
@@ -147,7 +147,7 @@ func (p *SysfsPort) readGIDs(dir sysfsDir) {
 
 // counters reads one of a port's folders of counters through rdmamap, less those that rdmamap shows as 0 because it
 // cannot read them.
-func (d Device) counters(port int, read func(string, int) ([]rdmamap.RdmaStatEntry, error), dir sysfsDir) (cs []Counter) {
+func (d Device) counters(port int, read func(string, int) ([]rdmamap.RdmaStatEntry, error), dir sysfsDir) (cs []SysfsCounter) {
 	entries := quiet(func() []rdmamap.RdmaStatEntry {
 		es, err := read(d.Name, port)
 		if err != nil {
@@ -157,10 +157,10 @@ func (d Device) counters(port int, read func(string, int) ([]rdmamap.RdmaStatEnt
 	})
 	for _, e := range entries {
 		if _, err := strconv.ParseUint(dir.text(e.Name), 10, 64); err == nil && printable(e.Name) {
-			cs = append(cs, Counter{Name: e.Name, Value: e.Value})
+			cs = append(cs, SysfsCounter{Name: e.Name, Value: e.Value})
 		}
 	}
-	slices.SortFunc(cs, func(a, b Counter) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(cs, func(a, b SysfsCounter) int { return cmp.Compare(a.Name, b.Name) })
 	return cs
 }
 

@@ -67,7 +67,7 @@ var rxe = kernelDevice{
 				{GID: verbs.GID{10: 0xff, 11: 0xff, 12: 192, 13: 168, 14: 10, 15: 1}, Index: 1, Type: verbs.GIDTypeRoCEv1},
 			},
 			GIDTblLen: 3, PKeys: []uint16{0xffff},
-			HWCounters: []verbs.Counter{{"lifespan", 10}, {"rcvd_pkts", 99}, {"sent_pkts", 120}},
+			HWCounters: []verbs.SysfsCounter{{"lifespan", 10}, {"rcvd_pkts", 99}, {"sent_pkts", 120}},
 		}},
 	},
 }
@@ -117,8 +117,8 @@ var mlx = kernelDevice{
 				LID: 0x1a, SMLID: 1,
 				GIDs:      []verbs.GIDEntry{{GID: verbs.GID{0: 0xfe, 1: 0x80, 8: 0x0c, 9: 0x42, 10: 0xa1, 11: 3, 13: 0x65, 14: 0x8f, 15: 0x40}}},
 				GIDTblLen: 1, PKeys: []uint16{0xffff, 0, 0x8001},
-				Counters:   []verbs.Counter{{"port_rcv_data", 7}, {"port_xmit_data", 1<<64 - 1}},
-				HWCounters: []verbs.Counter{{"out_of_sequence", 3}},
+				Counters:   []verbs.SysfsCounter{{"port_rcv_data", 7}, {"port_xmit_data", 1<<64 - 1}},
+				HWCounters: []verbs.SysfsCounter{{"out_of_sequence", 3}},
 			},
 			{Num: 2, State: verbs.PortDown, PhysState: verbs.PhysDisabled, LID: -1, SMLID: -1, LMC: -1},
 		},
@@ -173,7 +173,7 @@ var broken = []kernelDevice{
 			Ports: []verbs.SysfsPort{{
 				Num: 7, LID: -1, SMLID: -1, LMC: -1,
 				GIDs: []verbs.GIDEntry{{GID: verbs.GID{0: 0xfe, 1: 0x80, 15: 1}, Index: 2}}, GIDTblLen: 3,
-				Counters: []verbs.Counter{{"none", 0}},
+				Counters: []verbs.SysfsCounter{{"none", 0}},
 			}},
 		},
 	},

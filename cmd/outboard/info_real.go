@@ -70,7 +70,7 @@ func (w devinfo) realPort(p *verbs.SysfsPort) {
 	fmt.Fprintln(w)
 }
 
-func (w devinfo) counters(folder string, cs []verbs.Counter) {
+func (w devinfo) counters(folder string, cs []verbs.SysfsCounter) {
 	if len(cs) == 0 {
 		return
 	}
