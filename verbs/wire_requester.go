@@ -146,20 +146,22 @@ func (q *QP) sendAgain(why string) {
 // goBack has the queue go on from the oldest packet that is not acknowledged.
 func (x *wire) goBack(s *sendQueue) {
 	x.deadline = time.Time{}
-	for i := s.tail; i != s.head; i++ {
+	i := s.next
+	if i != s.head && s.at(i).psns != 0 {
+		i++ // that one is on the wire in part
+	}
+	for i != s.tail {
+		i--
 		w := s.at(i)
-		if w.psns == 0 && !w.local {
-			return // not begun: the queue is there anyway
-		}
-		if w.local || x.acked(w) {
+		if w.local {
 			continue
 		}
+		if x.acked(w) {
+			return // as are all before it
+		}
+		s.next = i
 		if !w.reply {
 			w.sent = int(max(0, ib.PSNDiff(x.una, w.psn))) * x.mtu
 		}
-		if s.next-s.tail > i-s.tail {
-			s.next = i
-		}
-		return
 	}
 }
