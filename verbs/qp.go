@@ -68,6 +68,7 @@ type QP struct {
 	enabled  uint64   // sq.head up to which a managed queue may go
 	sendCtr  *Counter // count completions, or nil
 	recvCtr  *Counter
+	windows  int // of type 2 bound to it
 }
 
 // qpnBase keeps the numbers 0 and 1 free, which IBTA gives to management.
@@ -369,6 +370,7 @@ func (q *QP) destroy() error {
 	q.state = Reset
 	q.grant()
 	q.release()
+	q.unbindWindows()
 	q.ctx.qps[q.slot] = nil
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)
 	q.pd.refs--

@@ -86,6 +86,9 @@ func (q *QP) postSend(wr *SendWR) *Error {
 		w.wr.SG = append(w.wr.SG, wr.SG...)
 		w.held = q.ctx.hold(w.wr.SG)
 	}
+	if wr.Opcode == BindMW {
+		w.holdBind()
+	}
 	s.head++
 	switch q.state {
 	case Err:
