@@ -43,7 +43,8 @@ type QP struct {
 	init   QPInit
 	conn   fabric.Conn
 	direct fabric.Direct
-	slot   uint32 // index in ctx.qps, the fabric's cookie
+	mover  fabric.Mover // direct, if it is one
+	slot   uint32       // index in ctx.qps, the fabric's cookie
 	qpn    uint32
 	state  State
 	attr   QPAttr
@@ -219,6 +220,7 @@ func (q *QP) connect(a QPAttr) error {
 		return e
 	}
 	q.direct = q.conn.Direct()
+	q.mover, _ = q.direct.(fabric.Mover)
 	return nil
 }
 
@@ -254,7 +256,7 @@ func (q *QP) rewire() {
 	if !q.parked {
 		// A closed Conn stays in place while parked: it sends and grants nothing.
 		_ = q.conn.Close()
-		q.direct, q.parked = nil, true
+		q.direct, q.mover, q.parked = nil, nil, true
 	}
 	_ = q.unpark()
 }
