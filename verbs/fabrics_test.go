@@ -8,6 +8,26 @@ import (
 	"outboard/verbs/fabric/inproc"
 )
 
+// A steppedPort is a port whose peers' memory is reached by single steps only.
+type steppedPort struct{ fabric.Port }
+
+func (p steppedPort) Open(ep int, cookie uint32) (fabric.Conn, error) {
+	c, err := p.Port.Open(ep, cookie)
+	if err != nil {
+		return nil, err
+	}
+	return steppedConn{c}, nil
+}
+
+type steppedConn struct{ fabric.Conn }
+
+func (c steppedConn) Direct() fabric.Direct {
+	if d := c.Conn.Direct(); d != nil {
+		return struct{ fabric.Direct }{d}
+	}
+	return nil
+}
+
 // A fencedPort is a port whose peers' memory cannot be reached directly: there is no fabric.Direct, or, with
 // refuse, one that refuses, as cross-memory attach does where the kernel forbids it.
 type fencedPort struct {
@@ -63,6 +83,7 @@ var allFabrics = append([]fabricUnder{
 	{name: "shm packets", open: func(t testing.TB) fabric.Port { return fencedPort{Port: openShm(t)} }},
 	{name: "refused", open: func(t testing.TB) fabric.Port { return fencedPort{openInproc(t), true} }},
 	{name: "tight ring", open: openTight},
+	{name: "single steps", open: func(t testing.TB) fabric.Port { return steppedPort{openShm(t)} }, device: true},
 }, plainFabrics...)
 
 func eachFabric(t *testing.T, f func(t *testing.T, f fabricUnder)) {

@@ -40,12 +40,19 @@ func (d *direct) at(e *Entry, key uint32, addr uint64, n int) []byte {
 	if addr < base || off > length || size > length-off || n == 0 {
 		return nil
 	}
-	mem, start := d.device, e.seg-1 // the offset in the device memory, of the greatest if there is none
+	mem, start := d.device, uint64(0)
 	if buf := d.c.table.buf(key); buf != nil {
-		mem, start = *buf, 0
-	} else if mem == nil {
-		d.device = d.c.peer.Device()
-		mem = d.device
+		mem = *buf
+	} else {
+		seg := e.seg
+		if seg == 0 {
+			return nil
+		}
+		if mem == nil {
+			d.device = d.c.peer.Device()
+			mem = d.device
+		}
+		start = seg - 1
 	}
 	room := uint64(len(mem))
 	if start > room || off > room-start || size > room-start-off {
