@@ -78,15 +78,18 @@ func (l *link) setUp() (err error) {
 	if l.recvCQ, err = l.ctx.CreateCQ(n*l.depth(), nil); err != nil {
 		return err
 	}
-	for i, r := range []*region{&l.local, &l.open} {
+	regions := []*region{&l.local, &l.open}
+	for i, r := range regions {
 		if r.b, err = l.alloc(i, n*l.stride); err != nil {
 			return err
 		}
+	}
+	l.fill() // before it is registered: a device can put only what is there into huge pages
+	for _, r := range regions {
 		if r.mr, err = l.ctx.RegMR(pd, r.b, verbs.LocalWrite|verbs.RemoteWrite|verbs.RemoteRead|verbs.RemoteAtomic); err != nil {
 			return err
 		}
 	}
-	l.fill()
 	for range n {
 		q, err := l.ctx.CreateQP(pd, verbs.QPInit{
 			SendCQ: l.sendCQ, RecvCQ: l.recvCQ,

@@ -4,24 +4,33 @@ import (
 	"outboard/verbs"
 )
 
-// A rally measures latency: each side answers the other, or rank 0 waits for one request after the other.
+// A rally measures latency: each side answers the other, or rank 0 waits for one request after the other. What lies between the
+// sight of a message and the post of the answer counts, so there is as little as possible.
 type rally struct {
 	*link
 	qp     *verbs.QP
 	wrs    []verbs.SendWR
 	flags  verbs.SendFlags
-	every  uint64
+	alone  bool   // only rank 0 posts
+	every  int    // requests to each that is signaled
+	until  int    // requests to the next that is signaled
 	total  uint64 // requests posted
-	reaped uint64 // of which it is known that they are complete
+	asked  uint64 // the last that was signaled
+	reaped uint64 // the last that is known to be complete
 	watch  watch  // the last byte of the memory that the peer writes
 }
 
 func newRally(l *link) *rally {
 	wrs := l.request(0)
-	return &rally{
-		link: l, qp: l.qps[0], wrs: wrs, flags: wrs[0].Flags, every: uint64(l.moderation()),
+	r := &rally{
+		link: l, qp: l.qps[0], wrs: wrs, flags: wrs[0].Flags, alone: !l.active(1), every: l.moderation(),
 		watch: watchByte(l.at(&l.open, 0), l.size-1),
 	}
+	if r.alone {
+		r.every = 1 // each is waited for
+	}
+	r.until = r.every
+	return r
 }
 
 func (r *rally) posted() uint64 { return r.total }
@@ -35,7 +44,7 @@ func (r *rally) run(count int) (float64, error) {
 	case verbs.Send:
 		err = r.sends(count)
 	default:
-		err = r.alone(count)
+		err = r.solo(count)
 		return elapsed(), err
 	}
 	return elapsed() / 2, err
@@ -61,7 +70,7 @@ func (r *rally) writes(count int) error {
 			}
 		}
 	}
-	return r.reap(r.total)
+	return nil
 }
 
 // sends is a ping-pong of SENDs.
@@ -81,13 +90,13 @@ func (r *rally) sends(count int) error {
 			}
 		}
 	}
-	return r.reap(r.total)
+	return nil
 }
 
-// alone is rank 0 at work and rank 1 at rest.
-func (r *rally) alone(count int) error {
+// solo is rank 0 at work and rank 1 at rest.
+func (r *rally) solo(count int) error {
 	for range count {
-		if !r.active(r.rank) {
+		if r.rank == 1 {
 			r.total++
 			continue
 		}
@@ -95,38 +104,29 @@ func (r *rally) alone(count int) error {
 		if err := r.post(); err != nil {
 			return err
 		}
-		if err := r.reap(r.total); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
-// post posts the request, signaled if it is its turn, and then takes the completion of those before that must
-// be complete by now. A request that is alone is always signaled.
+// post posts the request, signaled if it is its turn, and then waits for its completion, while the answer is under way.
 func (r *rally) post() error {
 	r.total++
 	wr := &r.wrs[0]
 	wr.ID, wr.Flags = r.total, r.flags
-	signal := r.total%r.every == 0 || !r.active(1-r.rank)
-	if signal {
-		wr.Flags |= verbs.Signaled
+	if r.until--; r.until > 0 {
+		return r.qp.PostSend(r.wrs...)
 	}
+	wr.Flags |= verbs.Signaled
+	r.until, r.asked = r.every, r.total
 	if err := r.qp.PostSend(r.wrs...); err != nil {
 		return err
 	}
-	if signal && r.active(1-r.rank) {
-		return r.reap(r.total)
-	}
-	return nil
+	return r.reap()
 }
 
-// reap waits for the completion of the last signaled request up to number n.
-func (r *rally) reap(n uint64) error {
-	if r.active(1 - r.rank) {
-		n -= n % r.every
-	}
-	for idle := 0; r.reaped < n; idle++ {
+// reap waits for the completion of the last signaled request.
+func (r *rally) reap() error {
+	for idle := 0; r.reaped < r.asked; idle++ {
 		wcs, err := r.poll(r.sendCQ)
 		if err != nil {
 			return err
