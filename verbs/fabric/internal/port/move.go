@@ -2,7 +2,9 @@ package port
 
 import (
 	"encoding/binary"
+	"math"
 	"runtime"
+	"unsafe"
 )
 
 // Move implements fabric.Mover.
@@ -40,26 +42,28 @@ func (d *direct) at(e *Entry, key uint32, addr uint64, n int) []byte {
 	if addr < base || off > length || size > length-off || n == 0 {
 		return nil
 	}
-	mem, start := d.device, uint64(0)
-	if buf := d.c.table.buf(key); buf != nil {
+	mem := d.device
+	if d.c.table.bufs != nil {
+		buf := d.c.table.buf(key)
+		if buf == nil {
+			return nil
+		}
 		mem = *buf
 	} else {
 		seg := e.seg
-		if seg == 0 {
+		if seg == 0 || seg-1 > math.MaxUint64-off {
 			return nil
 		}
+		off += seg - 1
 		if mem == nil {
 			d.device = d.c.peer.Device()
 			mem = d.device
 		}
-		start = seg - 1
 	}
-	room := uint64(len(mem))
-	if start > room || off > room-start || size > room-start-off {
+	if room := uint64(len(mem)); off > room || size > room-off {
 		return nil
 	}
-	start += off
-	return mem[start : start+size : start+size]
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(mem)), off)), n)
 }
 
 const (

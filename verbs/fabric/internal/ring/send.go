@@ -151,7 +151,7 @@ func (s *Sender) Idle() bool {
 }
 
 // Grant returns what the receiver's side published.
-func (s *Sender) Grant() fabric.Grant { return s.ring.Grant() }
+func (s *Sender) Grant() fabric.Grant { return s.ring.ctl.grant.load() }
 
 // Hold says in the ring that the sender's side uses the remote key, 0 for none. It ends
 // with a full memory fence.
