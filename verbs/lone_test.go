@@ -42,7 +42,7 @@ func TestLoneRequests(t *testing.T) {
 					rights = 0
 				}
 				local, mem := a.reg(t, pattern(64, 1), rights), b.reg(t, pattern(64, 2), allRights)
-				was := [2][]byte{bytes.Clone(local.b), bytes.Clone(mem.b)}
+				was := [2][]byte{pattern(64, 1), pattern(64, 2)}
 				wr := verbs.SendWR{ID: 5, Opcode: verbs.Write, Flags: verbs.Signaled, SG: []verbs.SGE{{Buf: local.b[8:16], LKey: local.LKey()}},
 					RemoteAddr: mem.Addr() + 16, RKey: mem.RKey()}
 				test.change(&wr, local, mem)
