@@ -50,7 +50,8 @@ type QP struct {
 	init   QPInit
 	conn   fabric.Conn
 	direct fabric.Direct
-	slot   uint32 // index in ctx.qps, the fabric's cookie
+	mover  fabric.Mover // direct, if it is one
+	slot   uint32       // index in ctx.qps, the fabric's cookie
 	qpn    uint32
 	state  State
 	attr   QPAttr
@@ -256,6 +257,7 @@ func (q *QP) connect(a QPAttr) error {
 	}
 	if q.wire == nil {
 		q.direct = q.conn.Direct()
+		q.mover, _ = q.direct.(fabric.Mover)
 	}
 	return nil
 }
@@ -271,7 +273,7 @@ func (q *QP) choosePackets() {
 // usePackets has the queue pair talk in packets, before it has sent anything.
 func (q *QP) usePackets() {
 	if q.wire == nil {
-		q.wire, q.direct = newWire(q), nil
+		q.wire, q.direct, q.mover = newWire(q), nil, nil
 	}
 }
 
@@ -334,7 +336,7 @@ func (q *QP) rewire() {
 	if !q.parked {
 		// A closed Conn stays in place while parked: it sends and grants nothing.
 		_ = q.conn.Close()
-		q.direct, q.parked = nil, true
+		q.direct, q.mover, q.parked = nil, nil, true
 	}
 	_ = q.unpark()
 }

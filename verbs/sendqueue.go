@@ -56,6 +56,15 @@ func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
 // its request, or a later one, has completed.
 func (q *QP) PostSend(wrs ...SendWR) error {
 	q.ctx.mu.Lock()
+	if len(wrs) == 1 && q.postLone(&wrs[0]) {
+		q.ctx.unlock()
+		return nil
+	}
+	return q.postList(wrs)
+}
+
+// postList posts requests to the send queue and leaves the NIC.
+func (q *QP) postList(wrs []SendWR) error {
 	defer q.ctx.unlock()
 	for i := range wrs {
 		if err := q.postSend(&wrs[i]); err != nil {
