@@ -30,6 +30,10 @@ func (q *QP) retire() {
 func (q *QP) complete(w *wqe, st Status, detail string) {
 	q.sq.tail++
 	q.ctx.unhold(w.wr.SG, w.held)
+	if w.tm != nil {
+		q.tmSent(w, st, detail)
+		return
+	}
 	if q.sendCtr != nil {
 		q.sendCtr.count(st)
 	}
