@@ -181,7 +181,7 @@ func (c *Context) now() time.Time {
 func (c *Context) cqOverflow(cq *CQ) {
 	c.event(AsyncEvent{Type: EventCQErr, CQ: cq, Err: ErrOverflow})
 	for _, q := range c.qps {
-		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq) {
+		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq || q.recvCQ() == cq) {
 			q.fail(LocQPOpErr, "completion queue overflow")
 		}
 	}

@@ -98,6 +98,8 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 		return nil, opErr(op, "", ErrInvalid, "qp_type %d: expected RC, UC or UD", in.Type)
 	case in.SRQ != nil && (in.SRQ.ctx != c || in.SRQ.dead):
 		return nil, opErr(op, "", ErrInvalid, "shared receive queue is not a live one of this context")
+	case in.SRQ.matchesTags() && (in.Type != RC || in.Managed):
+		return nil, opErr(op, "", ErrInvalid, "%v, managed %v, with a tag-matching shared receive queue: expected RC, not managed", in.Type, in.Managed)
 	case in.SRQ != nil && in.Sink != nil:
 		return nil, opErr(op, "", ErrInvalid, "a sink and a shared receive queue: expected one of them")
 	case (in.engine || in.Sink != nil) && (c.packets || in.Type != RC):
@@ -128,7 +130,7 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	}
 	q := &QP{ctx: c, pd: pd, init: in, conn: conn, slot: slot, qpn: QPNOf(conn.Endpoint())}
 	q.srq = in.SRQ
-	q.sq.init(in.Cap)
+	q.sq.init(q.sendCap())
 	q.rq.init(in.Cap)
 	q.choosePackets()
 	c.qps[slot] = q
@@ -321,7 +323,7 @@ func (q *QP) reset() {
 	connected := q.state >= RTR && q.init.Type != UD
 	q.release()
 	q.state, q.attr, q.draining, q.enabled = Reset, QPAttr{}, false, 0
-	q.sq.init(q.init.Cap)
+	q.sq.init(q.sendCap())
 	q.rq.init(q.init.Cap)
 	q.choosePackets()
 	if connected {

@@ -18,6 +18,7 @@ type wqe struct {
 	local   bool   // a local operation that has been done
 	psn     uint32 // of its first packet, when it goes in IBTA packets; it takes psns of them
 	psns    uint32
+	tm      *tmEntry // of a rendezvous that the NIC serves: the request is its own
 }
 
 // sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait.
@@ -120,6 +121,8 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 	switch {
 	case q.dead:
 		return 0, opErr(op, q.name(), ErrDestroyed, "destroyed")
+	case q.srq.matchesTags():
+		return 0, opErr(op, q.name(), ErrInvalid, "the send queue belongs to tag-matching %s", q.srq.name())
 	case q.state < RTS:
 		return 0, opErr(op, q.name(), ErrState, "state %v: expected RTS", q.state)
 	case wr.Opcode >= numOpcodes:
