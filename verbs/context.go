@@ -41,9 +41,11 @@ type Context struct {
 	again      bool // the runtime has work that no arrival will remind it of
 	refused    bool // a sink refused a packet since the last nap
 	knock      func(endpoint int)
+	deep       bool // somebody sleeps, or did, with no limit and no work left
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
 	events     chan AsyncEvent
+	channels   []*CompChannel
 	clock      func() time.Time
 	tick       time.Time // clock's reading in this poll, see now
 
@@ -163,6 +165,9 @@ func (c *Context) Close() error {
 			m.users = 0
 			_ = c.deregMR(m)
 		}
+	}
+	for _, ch := range c.channels {
+		ch.end()
 	}
 	c.closed, c.progressed = true, true
 	c.unlock()
