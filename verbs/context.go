@@ -26,6 +26,7 @@ type Context struct {
 	closed     bool
 	pdNum      uint32
 	pds, cqs   int // live ones
+	counters   int
 	mrs        mrTable
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32
@@ -42,6 +43,7 @@ type Context struct {
 	refused    bool // a sink refused a packet since the last nap
 	knock      func(endpoint int)
 	deep       bool // somebody sleeps, or did, with no limit and no work left
+	stirred    bool // a queue pair has released another one since that was run
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
 	events     chan AsyncEvent
@@ -224,11 +226,14 @@ func (c *Context) poll() int {
 	}
 	n := c.port.Poll((*receiver)(c), pollBudget)
 	if len(c.active) > 0 {
+		c.stirred = false
 		c.runActive()
+		c.settle()
 	}
 	if c.again && c.hook != nil {
 		c.again = false
 		c.hookNap = c.hook()
+		c.settle()
 	}
 	return n
 }
