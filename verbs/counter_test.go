@@ -173,11 +173,12 @@ func TestCountedOperations(t *testing.T) {
 			t.Run(ops.String(), func(t *testing.T) {
 				x := countedPair(t, f, ops)
 				src, dst := x.a.reg(t, pattern(5000, 1), allRights), x.b.reg(t, make([]byte, 5000), allRights)
+				inbox := x.b.reg(t, make([]byte, 5000), allRights)
 				remote := func(op verbs.Opcode, g verbs.SGE) verbs.SendWR {
 					return verbs.SendWR{Opcode: op, SG: []verbs.SGE{g}, RemoteAddr: dst.Addr(), RKey: dst.RKey()}
 				}
 				for range 4 {
-					must(t, x.b.qp.PostRecv(verbs.RecvWR{SG: []verbs.SGE{dst.sge()}}))
+					must(t, x.b.qp.PostRecv(verbs.RecvWR{SG: []verbs.SGE{inbox.sge()}}))
 				}
 				last := remote(verbs.Read, src.sge())
 				last.ID, last.Flags = 1, verbs.Signaled
@@ -253,6 +254,7 @@ func TestCountersAgainstModel(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			x := countedPair(t, f, localOps)
 			src, dst := x.a.reg(t, pattern(64, 1), allRights), x.b.reg(t, make([]byte, 64), allRights)
+			inbox := x.b.reg(t, make([]byte, 64), allRights)
 			var a, b [6]uint64
 			var extra [6]verbs.CounterValue // by the host
 			rapid.Check(t, func(rt *rapid.T) {
@@ -271,7 +273,7 @@ func TestCountersAgainstModel(t *testing.T) {
 					default:
 						a[2]++
 					}
-					must(t, x.b.qp.PostRecv(verbs.RecvWR{SG: []verbs.SGE{dst.sge()}})) // unless it is taken: by a SEND below
+					must(t, x.b.qp.PostRecv(verbs.RecvWR{SG: []verbs.SGE{inbox.sge()}})) // unless it is taken: by a SEND below
 					if op == verbs.Write || op == verbs.Read || op == verbs.FetchAdd || op == verbs.CompareSwap {
 						a[0]++
 						b[1]++
