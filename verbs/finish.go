@@ -37,8 +37,8 @@ func (q *QP) complete(w *wqe, st Status, detail string) {
 		q.tmSent(w, st, detail)
 		return
 	}
-	if q.sendCtr != nil {
-		q.sendCtr.count(st)
+	if q.counters != nil {
+		q.counters.count(w.wr.Opcode.counterOp(), st)
 	}
 	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
 		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
@@ -60,6 +60,7 @@ func (q *QP) flush(st Status, detail string) {
 func (q *QP) flushSends(st Status, detail string) {
 	s := &q.sq
 	q.retire()
+	q.stopWaiting()
 	flushed := "flushed: " + detail
 	for s.tail != s.head {
 		q.complete(s.at(s.tail), st, detail)
@@ -72,6 +73,7 @@ func (q *QP) flushSends(st Status, detail string) {
 // release forgets all work without completions.
 func (q *QP) release() {
 	s := &q.sq
+	q.stopWaiting()
 	for ; s.tail != s.head; s.tail++ {
 		w := s.at(s.tail)
 		q.ctx.unhold(w.wr.SG, w.held)
@@ -131,7 +133,7 @@ func (q *QP) checkDeadline() {
 		return
 	}
 	why, limit := q.stalled()
-	if why == Success {
+	if why == Success || q.dormant() {
 		s.stall = Success
 		return
 	}

@@ -65,11 +65,11 @@ type QP struct {
 	wire *wire // of a queue pair that talks in IBTA packets, else nil
 	srq  *SRQ
 
-	draining bool     // SQD, and requests that had begun are not complete
-	enabled  uint64   // sq.head up to which a managed queue may go
-	sendCtr  *Counter // count completions, or nil
-	recvCtr  *Counter
-	windows  int // of type 2 bound to it
+	draining bool              // SQD, and requests that had begun are not complete
+	enabled  uint64            // sq.head up to which a managed queue may go
+	counters *attachedCounters // nil if there are none
+	waits    *Counter          // that the next request waits for, or nil
+	windows  int               // of type 2 bound to it
 }
 
 // qpnBase keeps the numbers 0 and 1 free, which IBTA gives to management.
@@ -267,7 +267,7 @@ func (q *QP) connect(a QPAttr) error {
 // choosePackets decides whether the queue pair talks in packets for a reason of this side.
 func (q *QP) choosePackets() {
 	q.wire = nil
-	if q.ctx.packets || q.init.Type != RC || q.srq != nil {
+	if q.ctx.packets || q.init.Type != RC || q.srq != nil || q.counted()&countRemote != 0 {
 		q.wire = newWire(q)
 	}
 }
@@ -375,6 +375,7 @@ func (q *QP) destroy() error {
 	q.grant()
 	q.release()
 	q.unbindWindows()
+	q.detachCounters()
 	q.ctx.qps[q.slot] = nil
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)
 	q.pd.refs--

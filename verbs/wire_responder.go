@@ -219,6 +219,9 @@ func (q *QP) execWrite(h *ib.Header, p []byte) bool {
 	r.remaining -= uint64(len(p))
 	if r.mid = midWrite; op.Ends() {
 		r.mid = midNone
+		if q.counters != nil {
+			q.counters.count(CountRemoteWrite, Success)
+		}
 	}
 	if op.HasImm() {
 		q.completeReceive(WC{Opcode: WCRecvWriteImm, Bytes: r.offset, Imm: h.Imm, HasImm: true}, h.Solicited)
@@ -241,7 +244,7 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	if st != Success {
 		return q.refuse(st, why)
 	}
-	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
+	if q.rx.asked() >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
 	a := atomicArgs{op: atomicOps[h.Opcode], swapAdd: h.SwapAdd, compare: h.Compare, swapAddMask: h.SwapAddMask, compMask: h.CompareMask}
@@ -260,7 +263,7 @@ func (q *QP) serve(a reply, psns uint32) bool {
 	if len(x.saved) >= int(q.attr.MaxDestRdAtomic) {
 		x.saved = append(x.saved[:0], x.saved[1:]...)
 	}
-	x.saved = append(x.saved, savedReply{a, psns})
+	x.saved = append(x.saved, savedReply{reply: a, psns: psns})
 	return true
 }
 
@@ -279,6 +282,7 @@ func (q *QP) answerAgain(h *ib.Header) {
 			continue
 		}
 		a := s.reply
+		a.again = true
 		if !a.atomic {
 			off := uint64(at) * uint64(q.wire.mtu)
 			if h.RKey != s.key || h.VA != s.addr+off || uint64(h.Len) != s.remaining-off {
@@ -308,8 +312,12 @@ func (q *QP) replaceReplies(a reply) {
 func (q *QP) wireRespond() {
 	x := &q.rx
 	for len(x.replies) > 0 {
-		if !q.sendResponse(&x.replies[0]) {
+		r := &x.replies[0]
+		if !q.sendResponse(r) {
 			return
+		}
+		if q.counters != nil {
+			q.countAnswer(r.lastPSN())
 		}
 		x.dropReply()
 	}
