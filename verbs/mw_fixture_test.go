@@ -98,6 +98,7 @@ func (e *end) newWindow(t testing.TB, typ verbs.MWType) *verbs.MW {
 func reaches8(t testing.TB, a, e *end, key uint32, addr uint64, mem region, off int) {
 	t.Helper()
 	src, back := a.reg(t, pattern(8, byte(off)+3), verbs.LocalWrite), a.reg(t, make([]byte, 8), verbs.LocalWrite)
+	e.sync()
 	must(t, a.qp.PostSend(
 		verbs.SendWR{ID: 1, Opcode: verbs.Write, SG: []verbs.SGE{src.sge()}, RemoteAddr: addr, RKey: key},
 		verbs.SendWR{ID: 2, Opcode: verbs.FetchAdd, SG: []verbs.SGE{back.sge()}, RemoteAddr: addr, RKey: key},

@@ -1,0 +1,72 @@
+package verbs_test
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+	"time"
+
+	"outboard/verbs"
+)
+
+// TestInvalidationEndsAccess invalidates a window, in several ways, while the peer writes to and reads through it without
+// pause: when that is done the memory does not change any more, and what was under way has failed or is complete.
+func TestInvalidationEndsAccess(t *testing.T) {
+	const size = 256 << 10
+	ends := map[string]func(t *testing.T, b *end, w *verbs.MW){
+		"LOCAL_INV": func(t *testing.T, b *end, w *verbs.MW) {
+			must(t, b.qp.PostSend(verbs.SendWR{ID: 3, Opcode: verbs.LocalInv, Flags: verbs.Signaled, InvKey: w.RKey()}))
+		},
+		"dealloc_mw": func(t *testing.T, b *end, w *verbs.MW) { must(t, w.Dealloc()) },
+	}
+	for name, stop := range ends {
+		for op, tune := range map[verbs.Opcode]byte{verbs.Write: 1, verbs.Read: 2} {
+			t.Run(name+"/"+op.String(), func(t *testing.T) {
+				eachTalk(t, func(t *testing.T, k talk) {
+					for round := range 3 {
+						r := newRig(t, k)
+						a, b := r.a[0], r.b[0]
+						mem := b.reg(t, pattern(size, 1), verbs.LocalWrite|verbs.MWBindAccess)
+						w := b.newWindow(t, verbs.MWType2)
+						key := b.binds(t, w, mem, 0, size, windowRights)
+						buf := a.reg(t, pattern(size, tune+byte(round)), verbs.LocalWrite)
+						var peer sync.WaitGroup
+						started := make(chan bool)
+						peer.Go(func() {
+							for i := 0; ; i++ {
+								if i == 1 {
+									close(started)
+								}
+								if err := a.qp.PostSend(verbs.SendWR{ID: 1, Opcode: op, Flags: verbs.Signaled, SG: []verbs.SGE{buf.sge()}, RemoteAddr: mem.Addr(), RKey: key}); err != nil {
+									t.Error(err)
+									return
+								}
+								switch wc := a.wait(t); wc.Status {
+								case verbs.Success:
+								case verbs.RemAccessErr:
+									return
+								default:
+									t.Errorf("completed with %v (%s)", wc.Status, wc.Detail)
+									return
+								}
+							}
+						})
+						<-started
+						time.Sleep(time.Duration(round) * 300 * time.Microsecond)
+						stop(t, b, w)
+						b.sync()
+						at := bytes.Clone(mem.b)
+						peer.Wait()
+						b.reaches(t, verbs.Err)
+						if !bytes.Equal(mem.b, at) {
+							t.Error("the memory changed after the window was taken away")
+						}
+						must(t, mem.Rereg(verbs.ReregAccess, nil, nil, 0)) // nothing is bound or in use
+						must(t, r.b[0].ctx.Close())
+						must(t, r.a[0].ctx.Close())
+					}
+				})
+			})
+		}
+	}
+}
