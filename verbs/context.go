@@ -55,6 +55,7 @@ type Context struct {
 	inbox    []byte    // the packet being received
 	trace    *trace.Writer
 	onMAD    func(from string, mad []byte)
+	onDown   func(addr string, qpn uint32, err error)
 	madSeq   uint32
 	hw       HWCounters
 	srqNum   uint32
@@ -158,6 +159,7 @@ func (c *Context) Close() error {
 	}
 	c.keys.releaseAll()
 	c.closed, c.progressed = true, true
+	c.down("", 0, ErrDestroyed)
 	c.unlock()
 	c.stopProgress()
 	err := c.port.Close()
@@ -181,7 +183,7 @@ func (c *Context) now() time.Time {
 func (c *Context) cqOverflow(cq *CQ) {
 	c.event(AsyncEvent{Type: EventCQErr, CQ: cq, Err: ErrOverflow})
 	for _, q := range c.qps {
-		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq) {
+		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq || q.recvCQ() == cq) {
 			q.fail(LocQPOpErr, "completion queue overflow")
 		}
 	}
@@ -260,11 +262,14 @@ func (r *receiver) Knock(ep int) {
 
 func (r *receiver) Down(cookie uint32, err error) {
 	if cookie&laneCookie != 0 {
-		r.lanes.down(int(cookie &^ laneCookie))
+		r.lanes.down(int(cookie&^laneCookie), err)
 		return
 	}
 	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {
-		r.qps[cookie].down(err)
+		q := r.qps[cookie]
+		addr := q.attr.AV
+		q.down(err)
+		(*Context)(r).down(addr, q.qpn, err)
 		r.again = true
 	}
 }

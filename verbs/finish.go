@@ -33,6 +33,10 @@ func (q *QP) complete(w *wqe, st Status, detail string) {
 	if w.wr.Opcode == BindMW {
 		w.unholdBind()
 	}
+	if w.tm != nil {
+		q.tmSent(w, st, detail)
+		return
+	}
 	if q.sendCtr != nil {
 		q.sendCtr.count(st)
 	}
