@@ -48,8 +48,8 @@ func TestRereg(t *testing.T) {
 		}, verbs.RemoteRead | verbs.ZeroBased},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			eachTalk(t, func(t *testing.T, k talk) {
-				r := newRig(t, k)
+			eachFabric(t, func(t *testing.T, f fabricUnder) {
+				r := newRig(t, f)
 				a, b := r.a[0], r.b[0]
 				mem := b.reg(t, pattern(64, 1), allRights)
 				old, oldAddr := mem.RKey(), mem.Addr()
@@ -89,8 +89,8 @@ func TestRereg(t *testing.T) {
 
 // TestReregDomain has a region leave the domain of its peers' queue pair.
 func TestReregDomain(t *testing.T) {
-	eachTalk(t, func(t *testing.T, k talk) {
-		r := newRig(t, k)
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
+		r := newRig(t, f)
 		mem := r.b[0].reg(t, pattern(64, 1), allRights)
 		pd, err := r.b[0].ctx.AllocPD()
 		must(t, err)
@@ -102,7 +102,7 @@ func TestReregDomain(t *testing.T) {
 }
 
 func TestReregErrors(t *testing.T) {
-	r := newRig(t, talk{f: plainFabrics[0]})
+	r := newRig(t, plainFabrics[0])
 	a, b := r.a[0], r.b[0]
 	dead, err := b.ctx.AllocPD()
 	must(t, err)
@@ -163,11 +163,11 @@ func TestReregKeys(t *testing.T) {
 
 // TestEmptyRegions registers, binds and names no bytes.
 func TestEmptyRegions(t *testing.T) {
-	eachTalk(t, func(t *testing.T, k talk) {
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
 		for name, buf := range map[string][]byte{"nil": nil, "empty": {}} {
 			for _, access := range []verbs.Access{allRights, allRights | verbs.ZeroBased} {
 				t.Run(name, func(t *testing.T) {
-					r := newRig(t, k)
+					r := newRig(t, f)
 					a, b := r.a[0], r.b[0]
 					mr, err := b.ctx.RegMR(b.pd, buf, access)
 					must(t, err)
