@@ -186,16 +186,27 @@ func (u *counterUnit) increment(c Counter, by CounterValue) error {
 
 // change gives a counter a new value and queues what that releases.
 func (u *counterUnit) change(c Counter, s *counterState, v CounterValue) {
-	old := u.value(s).Total()
+	old, now := u.value(s).Total(), v.Total()
 	u.cfg.device.SetCounter(s.k, v)
-	u.changed(c, s, old, v.Total())
+	u.stats.Increments++
+	if s.concerns(now) {
+		u.changed(c, s, old, now)
+	}
+}
+
+// concerns tells whether somebody may have waited for a total. Most changes are nobody's concern.
+func (s *counterState) concerns(now uint64) bool {
+	return len(s.waits) > 0 || len(s.pending) > 0 && s.pending[0].Threshold <= now
 }
 
 // heard takes note of a change by the device: by a completion of a queue pair, or by the host. It comes at a moment at which
 // nothing may be sent, so that what is released runs later.
 func (u *counterUnit) heard(c Counter, old CounterValue) {
 	s := &u.all[c]
-	u.changed(c, s, old.Total(), u.value(s).Total())
+	u.stats.Increments++
+	if now := u.value(s).Total(); s.concerns(now) {
+		u.changed(c, s, old.Total(), now)
+	}
 	if u.queued() {
 		u.cfg.released()
 	}
@@ -203,7 +214,6 @@ func (u *counterUnit) heard(c Counter, old CounterValue) {
 
 // changed queues what a change of a counter's total releases.
 func (u *counterUnit) changed(c Counter, s *counterState, old, now uint64) {
-	u.stats.Increments++
 	kept := s.pending[:0]
 	for i, op := range s.pending {
 		if op.Threshold > now {
