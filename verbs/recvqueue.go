@@ -50,7 +50,7 @@ func (q *QP) completeReceive(wc WC, solicited bool) {
 	if q.init.Type != UD {
 		wc.SrcQP = q.attr.DestQPN
 	}
-	q.init.RecvCQ.push(wc, solicited)
+	q.recvCQ().push(wc, solicited)
 	clear(w.SG)
 }
 

@@ -18,6 +18,7 @@ type wqe struct {
 	local   bool   // a local operation that has been done
 	psn     uint32 // of its first packet, when it goes in IBTA packets; it takes psns of them
 	psns    uint32
+	tm      *tmEntry // of a rendezvous that the NIC serves: the request is its own
 }
 
 // sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait.
@@ -57,6 +58,15 @@ func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
 // its request, or a later one, has completed.
 func (q *QP) PostSend(wrs ...SendWR) error {
 	q.ctx.mu.Lock()
+	if len(wrs) == 1 && q.postLone(&wrs[0]) {
+		q.ctx.unlock()
+		return nil
+	}
+	return q.postList(wrs)
+}
+
+// postList posts requests to the send queue and leaves the NIC.
+func (q *QP) postList(wrs []SendWR) error {
 	defer q.ctx.unlock()
 	for i := range wrs {
 		if err := q.postSend(&wrs[i]); err != nil {
@@ -98,6 +108,9 @@ func (q *QP) enqueue(wr *SendWR, n int) {
 		w.wr.SG = append(w.wr.SG, wr.SG...)
 		w.held = q.ctx.hold(w.wr.SG)
 	}
+	if wr.Opcode == BindMW {
+		w.holdBind()
+	}
 	s.head++
 	switch q.state {
 	case Err:
@@ -119,6 +132,8 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 	switch {
 	case q.dead:
 		return 0, opErr(op, q.name(), ErrDestroyed, "destroyed")
+	case q.srq.matchesTags():
+		return 0, opErr(op, q.name(), ErrInvalid, "the send queue belongs to tag-matching %s", q.srq.name())
 	case q.state < RTS:
 		return 0, opErr(op, q.name(), ErrState, "state %v: expected RTS", q.state)
 	case wr.Opcode >= numOpcodes:

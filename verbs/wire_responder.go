@@ -126,31 +126,43 @@ func (q *QP) notReady() bool {
 func (q *QP) execSend(h *ib.Header, p []byte) bool {
 	r, op := &q.rx, h.Opcode
 	if op.Starts() {
-		if !q.takeReceive() {
+		r.offset, r.tm = 0, tmMessage{}
+		if q.srq.matchesTags() {
+			if !q.matchTag(h, p) {
+				return false
+			}
+		} else if !q.takeReceive() {
 			return q.notReady()
 		}
-		r.offset = 0
 		if st, why := q.checkSG(r.receive.SG, LocalWrite); st != Success {
 			q.completeReceive(WC{Status: st, Detail: why}, true)
 			return q.malformedReceive(why)
+		}
+		switch r.tm.kind {
+		case tmRendezvous:
+			return q.rendezvous(h, p)
+		case tmEager:
+			p = p[TMHSize:]
 		}
 	}
 	if why := r.place(p); why != "" {
 		return q.tooLong(why)
 	}
 	if r.mid = midSend; !op.Ends() {
-		return true
+		return !op.Starts() || q.tmMatched()
 	}
 	r.mid = midNone
 	wc := WC{Opcode: WCRecv, Bytes: r.offset}
+	q.tmDone(&wc, !op.Starts())
 	switch {
 	case op.HasImm():
 		wc.Imm, wc.HasImm = h.Imm, true
 	case op.HasInv():
 		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.refuse(RemInvReqErr, why)
+			return q.badInvalidate(why)
 		}
-		wc.InvKey, wc.Flags = h.Inv, WithInv
+		wc.InvKey = h.Inv
+		wc.Flags |= WithInv
 	}
 	q.ctx.hw.RDMARecvs++
 	q.completeReceive(wc, h.Solicited)

@@ -17,7 +17,7 @@ import (
 // TestBuilderOperations posts one list with every operation that changes something at the peer, and checks what it does.
 func TestBuilderOperations(t *testing.T) {
 	eachFabric(t, func(t *testing.T, f fabricUnder) {
-		a, b := pair(t, f)
+		a, b := pairWith(t, f, func(_ int, at *verbs.QPAttr) { at.Timeout = 13 }, nil)
 		free := newEndOn(t, f, a.ctx, managed)
 		gate := counter(t, a.ctx)
 		src, back := a.reg(t, pattern(3000, 1), verbs.LocalWrite), a.reg(t, make([]byte, 3000), verbs.LocalWrite)
