@@ -365,3 +365,50 @@ func TestBuilderDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations a list", n)
 	}
 }
+
+// TestBuilderWindows binds a memory window, and has it invalidated from this side and from the peer's.
+func TestBuilderWindows(t *testing.T) {
+	for _, f := range plainFabrics {
+		t.Run(f.name, func(t *testing.T) {
+			a, b := pair(t, f)
+			mem := b.reg(t, make([]byte, 16), verbs.LocalWrite|verbs.MWBindAccess)
+			mw, err := b.ctx.AllocMW(b.pd, verbs.MWType2)
+			must(t, err)
+			w, v := a.qp.Start(), b.qp.Start()
+			w.Flags, v.Flags = verbs.Signaled, verbs.Signaled
+			for round := range uint64(2) {
+				key := verbs.IncRKey(mw.RKey())
+				v.ID = round
+				v.BindMW(verbs.MWBind{MW: mw, MR: mem.MR, Buf: mem.b, Access: verbs.RemoteWrite, RKey: key})
+				must(t, v.Complete())
+				if wc := b.expect(t, round, verbs.Success); wc.Opcode != verbs.WCBindMW {
+					t.Errorf("completion of %v, want BIND_MW", wc.Opcode)
+				}
+				w.ID = round
+				w.Write(key, verbs.AddrOf(mem.b))
+				w.SetInline([]byte{byte(round + 1)})
+				must(t, w.Complete())
+				a.expect(t, round, verbs.Success)
+				if round == 0 {
+					must(t, b.qp.PostRecv(verbs.RecvWR{ID: 9}))
+					w.SendInv(key)
+					must(t, w.Complete())
+					a.expect(t, round, verbs.Success)
+					if wc := b.expect(t, 9, verbs.Success); wc.InvKey != key || wc.Flags&verbs.WithInv == 0 {
+						t.Errorf("%+v, want one that invalidates %#x", wc, key)
+					}
+				} else {
+					v.LocalInv(key)
+					must(t, v.Complete())
+					if wc := b.expect(t, round, verbs.Success); wc.Opcode != verbs.WCLocalInv {
+						t.Errorf("completion of %v, want LOCAL_INV", wc.Opcode)
+					}
+				}
+				if mem.b[0] != byte(round+1) {
+					t.Errorf("round %d wrote %d", round, mem.b[0])
+				}
+			}
+			must(t, mw.Dealloc())
+		})
+	}
+}
