@@ -201,6 +201,18 @@ func TestWaitAndEnableAreChecked(t *testing.T) {
 	}
 }
 
+// TestEnableOfDestroyedQueuePair destroys the managed queue pair before the request's turn.
+func TestEnableOfDestroyedQueuePair(t *testing.T) {
+	f := plainFabrics[0]
+	m := master(t, f, f.context(t))
+	target, k := newEndOn(t, f, m.ctx, managed), counter(t, m.ctx)
+	must(t, m.qp.PostSend(waitFor(k, 1), as(2, enable(target.qp, 1)), as(3, waitFor(k, 0))))
+	must(t, target.qp.Destroy())
+	must(t, k.Add(ok(1)))
+	m.expect(t, 2, verbs.LocQPOpErr)
+	m.expect(t, 3, verbs.WRFlushErr)
+}
+
 // TestArgumentsAreCopied changes what a request points to after posting.
 func TestArgumentsAreCopied(t *testing.T) {
 	a, b := pair(t, plainFabrics[0])
