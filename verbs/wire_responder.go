@@ -233,6 +233,7 @@ func (q *QP) execRead(h *ib.Header, psns uint32) bool {
 	if _, st, why := q.target(h.RKey, h.VA, uint64(h.Len), RemoteRead); st != Success {
 		return q.refuse(st, why)
 	}
+	q.forgetAgain()
 	return q.serve(reply{key: h.RKey, psn: h.PSN, addr: h.VA, remaining: uint64(h.Len)}, psns)
 }
 
@@ -241,6 +242,7 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	if st != Success {
 		return q.refuse(st, why)
 	}
+	q.forgetAgain()
 	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
@@ -250,6 +252,14 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 
 var atomicOps = map[ib.Opcode]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
 	ib.RCMaskedFetchAdd: MaskedFetchAdd, ib.RCMaskedCmpSwap: MaskedCompareSwap}
+
+// forgetAgain makes room for the answer to a new request. What is answered again and does not fit beside it has come: the
+// requester would not have sent a new one.
+func (q *QP) forgetAgain() {
+	for x := &q.rx; len(x.replies) > 0 && len(x.replies) >= int(q.attr.MaxDestRdAtomic) && x.replies[0].again; {
+		x.dropReply()
+	}
+}
 
 // serve queues an answer and saves it for when it is asked for again.
 func (q *QP) serve(a reply, psns uint32) bool {
@@ -279,6 +289,7 @@ func (q *QP) answerAgain(h *ib.Header) {
 			continue
 		}
 		a := s.reply
+		a.again = true
 		if !a.atomic {
 			off := uint64(at) * uint64(q.wire.mtu)
 			if h.RKey != s.key || h.VA != s.addr+off || uint64(h.Len) != s.remaining-off {
