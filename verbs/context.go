@@ -26,7 +26,7 @@ type Context struct {
 	closed     bool
 	pdNum      uint32
 	pds, cqs   int // live ones
-	mrs        mrTable
+	keys       keyTable
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32
 	active     []*QP                // with unsent, unacknowledged or unanswered work
@@ -55,6 +55,7 @@ type Context struct {
 	inbox    []byte    // the packet being received
 	trace    *trace.Writer
 	onMAD    func(from string, mad []byte)
+	onDown   func(addr string, qpn uint32, err error)
 	madSeq   uint32
 	hw       HWCounters
 	srqNum   uint32
@@ -71,7 +72,7 @@ func newContext(port fabric.Port, packets bool, w *trace.Writer) *Context {
 	l := limitsOf(a)
 	c := &Context{port: port, mtu: a.MTU, limits: l, stage: make([]byte, a.MTU), clock: time.Now, wait: DefaultWait(a.Name),
 		events: make(chan AsyncEvent, maxEvents)}
-	c.mrs.limit = l.MaxMR
+	c.keys.limit = a.Regions
 	c.packets, c.trace = packets, w
 	c.gids = [...]GID{ib.LinkLocal(port.Addr()), ib.GIDOf(port.Addr())}
 	c.frame = make([]byte, 0, ib.MaxHeaders+maxIBMTU+ib.MaxPad+ib.ICRCLen)
@@ -118,10 +119,8 @@ func (c *Context) FreeMem(b []byte) error {
 		return opErr("free_mem", "", ErrDestroyed, "context is closed")
 	}
 	base, n := AddrOf(b), uint64(len(b))
-	for _, m := range c.mrs.slots {
-		if m != nil && m.base < base+n && base < m.base+uint64(len(m.buf)) {
-			return opErr("free_mem", "", ErrBusy, "MR %#x covers it", m.key)
-		}
+	if m := c.keys.covering(base, n); m != nil {
+		return opErr("free_mem", "", ErrBusy, "MR %#x covers it", m.key)
 	}
 	if err := c.port.FreeMem(b); err != nil {
 		return &Error{Op: "free_mem", Err: err}
@@ -158,13 +157,9 @@ func (c *Context) Close() error {
 			_ = q.destroy()
 		}
 	}
-	for _, m := range c.mrs.slots {
-		if m != nil {
-			m.users = 0
-			_ = c.deregMR(m)
-		}
-	}
+	c.keys.releaseAll()
 	c.closed, c.progressed = true, true
+	c.down("", 0, ErrDestroyed)
 	c.unlock()
 	c.stopProgress()
 	err := c.port.Close()
@@ -267,11 +262,14 @@ func (r *receiver) Knock(ep int) {
 
 func (r *receiver) Down(cookie uint32, err error) {
 	if cookie&laneCookie != 0 {
-		r.lanes.down(int(cookie &^ laneCookie))
+		r.lanes.down(int(cookie&^laneCookie), err)
 		return
 	}
 	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {
-		r.qps[cookie].down(err)
+		q := r.qps[cookie]
+		addr := q.attr.AV
+		q.down(err)
+		(*Context)(r).down(addr, q.qpn, err)
 		r.again = true
 	}
 }

@@ -30,6 +30,9 @@ func (q *QP) retire() {
 func (q *QP) complete(w *wqe, st Status, detail string) {
 	q.sq.tail++
 	q.ctx.unhold(w.wr.SG, w.held)
+	if w.wr.Opcode == BindMW {
+		w.unholdBind()
+	}
 	if w.tm != nil {
 		q.tmSent(w, st, detail)
 		return
@@ -72,6 +75,9 @@ func (q *QP) release() {
 	for ; s.tail != s.head; s.tail++ {
 		w := s.at(s.tail)
 		q.ctx.unhold(w.wr.SG, w.held)
+		if w.wr.Opcode == BindMW {
+			w.unholdBind()
+		}
 		clear(w.wr.SG)
 	}
 	s.next = s.head

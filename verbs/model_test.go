@@ -211,7 +211,9 @@ func (m *program) refusalLost(want *outcome) {
 }
 
 // fails tells whether a request of the program is refused. Then all after it complete.
-func (m *program) fails() bool { return slices.ContainsFunc(m.p, func(s step) bool { return s.badKey }) }
+func (m *program) fails() bool {
+	return slices.ContainsFunc(m.p, func(s step) bool { return s.badKey })
+}
 
 // run collects as many completions as the model has, and looks for more.
 func (m *program) run(t testing.TB, want outcome) {

@@ -50,7 +50,8 @@ type QP struct {
 	init   QPInit
 	conn   fabric.Conn
 	direct fabric.Direct
-	slot   uint32 // index in ctx.qps, the fabric's cookie
+	mover  fabric.Mover // direct, if it is one
+	slot   uint32       // index in ctx.qps, the fabric's cookie
 	qpn    uint32
 	state  State
 	attr   QPAttr
@@ -68,6 +69,7 @@ type QP struct {
 	enabled  uint64   // sq.head up to which a managed queue may go
 	sendCtr  *Counter // count completions, or nil
 	recvCtr  *Counter
+	windows  int // of type 2 bound to it
 }
 
 // qpnBase keeps the numbers 0 and 1 free, which IBTA gives to management.
@@ -257,6 +259,7 @@ func (q *QP) connect(a QPAttr) error {
 	}
 	if q.wire == nil {
 		q.direct = q.conn.Direct()
+		q.mover, _ = q.direct.(fabric.Mover)
 	}
 	return nil
 }
@@ -272,7 +275,7 @@ func (q *QP) choosePackets() {
 // usePackets has the queue pair talk in packets, before it has sent anything.
 func (q *QP) usePackets() {
 	if q.wire == nil {
-		q.wire, q.direct = newWire(q), nil
+		q.wire, q.direct, q.mover = newWire(q), nil, nil
 	}
 }
 
@@ -335,7 +338,7 @@ func (q *QP) rewire() {
 	if !q.parked {
 		// A closed Conn stays in place while parked: it sends and grants nothing.
 		_ = q.conn.Close()
-		q.direct, q.parked = nil, true
+		q.direct, q.mover, q.parked = nil, nil, true
 	}
 	_ = q.unpark()
 }
@@ -371,6 +374,7 @@ func (q *QP) destroy() error {
 	q.state = Reset
 	q.grant()
 	q.release()
+	q.unbindWindows()
 	q.ctx.qps[q.slot] = nil
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)
 	q.pd.refs--

@@ -57,6 +57,15 @@ func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
 // its request, or a later one, has completed.
 func (q *QP) PostSend(wrs ...SendWR) error {
 	q.ctx.mu.Lock()
+	if len(wrs) == 1 && q.postLone(&wrs[0]) {
+		q.ctx.unlock()
+		return nil
+	}
+	return q.postList(wrs)
+}
+
+// postList posts requests to the send queue and leaves the NIC.
+func (q *QP) postList(wrs []SendWR) error {
 	defer q.ctx.unlock()
 	for i := range wrs {
 		if err := q.postSend(&wrs[i]); err != nil {
@@ -86,6 +95,9 @@ func (q *QP) postSend(wr *SendWR) *Error {
 	} else {
 		w.wr.SG = append(w.wr.SG, wr.SG...)
 		w.held = q.ctx.hold(w.wr.SG)
+	}
+	if wr.Opcode == BindMW {
+		w.holdBind()
 	}
 	s.head++
 	switch q.state {

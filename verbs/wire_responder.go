@@ -159,7 +159,7 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 		wc.Imm, wc.HasImm = h.Imm, true
 	case op.HasInv():
 		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.refuse(RemInvReqErr, why)
+			return q.badInvalidate(why)
 		}
 		wc.InvKey = h.Inv
 		wc.Flags |= WithInv
