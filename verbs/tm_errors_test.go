@@ -412,3 +412,23 @@ func TestTMAfterClose(t *testing.T) {
 	must(t, p.srq.Destroy())
 	wantErr(t, p.srq.Destroy(), verbs.ErrDestroyed)
 }
+
+// TestTMInvalidatesNothing sends with a key to invalidate that is none: the buffer that the message had matched fails with it.
+func TestTMInvalidatesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		msg  func(*tmPair) []byte
+	}{
+		{"eager", func(*tmPair) []byte { return eager(4, []byte("data")) }},
+		{"rendezvous", func(p *tmPair) []byte { return p.rndv(4, 0, 10, "") }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newTMPair(t, plainFabrics[0], verbs.TMInit{})
+			p.add(t, 1, 4, allBits, p.mem.part(0, 100))
+			must(t, p.a.qp.PostSend(verbs.SendWR{ID: 5, Opcode: verbs.SendInv, Flags: verbs.Inline, InvKey: 0xdead00, SG: []verbs.SGE{{Buf: tt.msg(p)}}}))
+			p.a.expect(t, 5, verbs.RemInvReqErr)
+			p.b.expect(t, 1, verbs.RemInvReqErr)
+			must(t, p.mem.Dereg())
+		})
+	}
+}
