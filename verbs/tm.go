@@ -92,7 +92,9 @@ func (s *SRQ) initTM(in TMInit) *Error {
 // destroy drops the tagged buffers.
 func (t *tagMatching) destroy(c *Context) {
 	for _, e := range t.entries {
-		c.unhold(e.sg, e.held)
+		if !c.closed {
+			c.unhold(e.sg, e.held)
+		}
 	}
 	t.init.CQ.users--
 }

@@ -123,7 +123,7 @@ func (q *QP) rendezvous(h *ib.Header, p []byte) bool {
 		wc.Imm, wc.HasImm = h.Imm, true
 	case h.Opcode.HasInv():
 		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.refuse(RemInvReqErr, why)
+			return q.badInvalidate(why)
 		}
 		wc.InvKey = h.Inv
 		wc.Flags |= WithInv

@@ -242,7 +242,8 @@ func TestTMRendezvous(t *testing.T) {
 				copy(p.out.b[100:], pattern(n, byte(i)))
 				h := p.add(t, 1, tag, allBits, p.mem.part(n, 1), p.mem.part(0, n-1), p.mem.part(n+1, 50))
 				must(t, p.a.qp.PostRecv(verbs.RecvWR{ID: 77, SG: []verbs.SGE{fin.sge()}}))
-				p.send(t, p.rndv(tag, 100, n, more), nil)
+				m := p.rndv(tag, 100, n, more)
+				must(t, p.a.qp.PostSend(verbs.SendWR{Opcode: verbs.Send, Flags: verbs.Inline, SG: []verbs.SGE{{Buf: m}}}))
 				p.rendezvous(t, 1, h, tag, n)
 				wantBytes(t, append(append([]byte(nil), p.mem.b[n]), p.mem.b[:n-1]...), pattern(n, byte(i)), "buffer")
 				if wc := p.a.expect(t, 77, verbs.Success); wc.Opcode != verbs.WCRecv || wc.Bytes != 16 {
@@ -283,7 +284,7 @@ func TestTMManyRendezvous(t *testing.T) {
 			for done < n {
 				switch wc := p.b.wait(t); {
 				case wc.Status != verbs.Success:
-					t.Fatalf("completion %+v", wc)
+					t.Fatalf("completion %+v; events of the sender %+v", wc, p.a.ctx.AsyncEvents())
 				case wc.Flags == verbs.TMMatch:
 					if next = append(next, wc.TM.Tag); added < n {
 						add()

@@ -236,6 +236,7 @@ func (q *QP) execRead(h *ib.Header, psns uint32) bool {
 	if _, st, why := q.target(h.RKey, h.VA, uint64(h.Len), RemoteRead); st != Success {
 		return q.refuse(st, why)
 	}
+	q.forgetAgain()
 	return q.serve(reply{key: h.RKey, psn: h.PSN, addr: h.VA, remaining: uint64(h.Len)}, psns)
 }
 
@@ -244,7 +245,8 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	if st != Success {
 		return q.refuse(st, why)
 	}
-	if q.rx.asked() >= int(q.attr.MaxDestRdAtomic) {
+	q.forgetAgain()
+	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
 	a := atomicArgs{op: atomicOps[h.Opcode], swapAdd: h.SwapAdd, compare: h.Compare, swapAddMask: h.SwapAddMask, compMask: h.CompareMask}
@@ -253,6 +255,14 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 
 var atomicOps = map[ib.Opcode]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
 	ib.RCMaskedFetchAdd: MaskedFetchAdd, ib.RCMaskedCmpSwap: MaskedCompareSwap}
+
+// forgetAgain makes room for the answer to a new request. What is answered again and does not fit beside it has come: the
+// requester would not have sent a new one.
+func (q *QP) forgetAgain() {
+	for x := &q.rx; len(x.replies) > 0 && len(x.replies) >= int(q.attr.MaxDestRdAtomic) && x.replies[0].again; {
+		x.dropReply()
+	}
+}
 
 // serve queues an answer and saves it for when it is asked for again.
 func (q *QP) serve(a reply, psns uint32) bool {
