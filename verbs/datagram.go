@@ -70,7 +70,7 @@ func (q *QP) recvDatagram(h *ib.Header, p, payload []byte) {
 		c.hw.Dropped++
 		return
 	}
-	if st, why := q.checkSG(r.receive.SG, LocalWrite); st != Success {
+	if st, why := q.checkReceive(); st != Success {
 		q.completeReceive(WC{Status: st, Detail: why}, true)
 		q.malformedReceive(why)
 		return

@@ -94,7 +94,7 @@ func (q *QP) fail(st Status, detail string) {
 	if q.state == Err || q.state == Reset {
 		return
 	}
-	q.state = Err
+	q.state, q.draining = Err, false
 	q.grant()
 	q.flush(st, detail)
 	if q.srq != nil {
@@ -113,7 +113,7 @@ func (q *QP) failInTurn(st Status, why string) bool {
 	case q.init.Type == RC:
 		q.fail(st, why)
 	default:
-		q.state = SQE
+		q.state, q.draining = SQE, false
 		q.flushSends(st, why)
 	}
 	return false
@@ -146,6 +146,7 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 	s := &q.sq
 	g := q.conn.PeerGrant()
 	switch {
+	case s.tail == s.next && (q.holds(s.at(s.next)) || s.at(s.next).wr.Opcode.has(opLocal)): // for something of this side
 	case !g.Ready:
 		if q.attr.Timeout != 0 {
 			return RetryExcErr, ackTimeout(q.attr.Timeout) * time.Duration(q.attr.RetryCnt+1)

@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"errors"
 	"strings"
 
 	"outboard/verbs/fabric"
@@ -101,6 +102,9 @@ func (l *lanes) join(x *lane, addr string) (err error) {
 			*h = fabric.Header{Op: opHello}
 			x.conn.Send(h, []byte(l.c.port.Addr()), nil) // a new ring has room
 			return nil
+		}
+		if !errors.Is(err, fabric.ErrInUse) {
+			break
 		}
 	}
 	return err

@@ -237,6 +237,9 @@ func (q *QP) modify(a QPAttr, mask AttrMask) error {
 			return err
 		}
 	}
+	if from != to && to == SQD {
+		q.attr.EnSQDAsyncNotify = false // asked for anew each time
+	}
 	q.attr.merge(a, mask)
 	if mask&AttrState != 0 {
 		q.enter(to)
@@ -286,7 +289,12 @@ func (q *QP) enter(to State) {
 	case Err:
 		q.fail(WRFlushErr, "queue pair moved to ERR")
 	case SQD:
-		q.state, q.draining = SQD, true
+		if q.wire != nil {
+			q.wire.enter(q, SQD)
+		}
+		q.draining = q.draining || q.state != SQD
+		q.state = SQD
+		q.grant()
 		q.drained()
 	case RTR, RTS:
 		if q.wire != nil {

@@ -25,6 +25,7 @@ type sendQueue struct {
 	ring             []wqe
 	sge              []SGE
 	inline           []byte
+	dests            []UDDest // of UD
 	maxSGE           int
 	maxInline        int
 	head, next, tail uint64
@@ -39,6 +40,21 @@ type sendQueue struct {
 func (s *sendQueue) init(c QPCap) {
 	*s = sendQueue{ring: make([]wqe, c.SendWR), sge: make([]SGE, c.SendWR*max(c.SendSGE, 1)), inline: make([]byte, c.SendWR*c.Inline),
 		maxSGE: c.SendSGE, maxInline: c.Inline}
+}
+
+// keep copies what request i points at: the caller may use that for the next.
+func (s *sendQueue) keep(w *wqe, i int) {
+	if w.wr.Mask != nil {
+		m := *w.wr.Mask
+		w.wr.Mask = &m
+	}
+	if w.wr.UD != nil {
+		if s.dests == nil {
+			s.dests = make([]UDDest, len(s.ring))
+		}
+		s.dests[i] = *w.wr.UD
+		w.wr.UD = &s.dests[i]
+	}
 }
 
 // takesReceive tells whether a request takes a receive of the peer.
@@ -76,6 +92,9 @@ func (q *QP) postSend(wr *SendWR) *Error {
 	w := &s.ring[i]
 	*w = wqe{wr: *wr, length: n}
 	w.wr.SG = s.sge[i*max(s.maxSGE, 1):][:0]
+	if wr.Mask != nil || wr.UD != nil {
+		s.keep(w, i)
+	}
 	if wr.Flags&Inline != 0 {
 		buf := s.inline[i*s.maxInline:][:0]
 		for _, g := range wr.SG {

@@ -130,7 +130,7 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 			return q.notReady()
 		}
 		r.offset = 0
-		if st, why := q.checkSG(r.receive.SG, LocalWrite); st != Success {
+		if st, why := q.checkReceive(); st != Success {
 			q.completeReceive(WC{Status: st, Detail: why}, true)
 			return q.malformedReceive(why)
 		}
