@@ -119,6 +119,22 @@ func (q *QP) failInTurn(st Status, why string) bool {
 	return false
 }
 
+// deafAfter is how long a wire without room holds up UC, which is not told whether its peer is there.
+const deafAfter = time.Second
+
+// unheard tells whether a packet for which the wire has no room is lost: on UC, when nobody takes any.
+func (q *QP) unheard() bool {
+	switch {
+	case q.init.Type != UC:
+		return false
+	case q.gone:
+		return true
+	case q.fullAt.IsZero():
+		q.fullAt = q.ctx.now()
+	}
+	return q.ctx.now().Sub(q.fullAt) > deafAfter
+}
+
 // checkDeadline gives up on a peer whose queue pair is not ready, or that
 // has no receive posted, for too long.
 func (q *QP) checkDeadline() {

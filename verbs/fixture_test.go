@@ -239,6 +239,15 @@ func wantErr(t testing.TB, err, want error) {
 	}
 }
 
+// indexOf is the index of the bad request that an error names.
+func indexOf(err error) int {
+	var e *verbs.Error
+	if !errors.As(err, &e) {
+		return -1
+	}
+	return e.Index
+}
+
 // pattern is n bytes that depend on seed.
 func pattern(n int, seed byte) []byte {
 	b := make([]byte, n)

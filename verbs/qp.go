@@ -3,6 +3,7 @@ package verbs
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"outboard/verbs/fabric"
 )
@@ -64,9 +65,11 @@ type QP struct {
 	wire *wire // of a queue pair that talks in IBTA packets, else nil
 	srq  *SRQ
 
-	draining bool     // SQD, and requests that had begun are not complete
-	enabled  uint64   // sq.head up to which a managed queue may go
-	sendCtr  *Counter // count completions, or nil
+	gone     bool      // UC: the peer has left
+	fullAt   time.Time // UC: since when the wire has no room
+	draining bool      // SQD, and requests that had begun are not complete
+	enabled  uint64    // sq.head up to which a managed queue may go
+	sendCtr  *Counter  // count completions, or nil
 	recvCtr  *Counter
 	windows  int // of type 2 bound to it
 }
@@ -327,6 +330,7 @@ func (q *QP) reset() {
 	connected := q.state >= RTR && q.init.Type != UD
 	q.release()
 	q.state, q.attr, q.draining, q.enabled = Reset, QPAttr{}, false, 0
+	q.gone, q.fullAt = false, time.Time{}
 	q.sq.init(q.init.Cap)
 	q.rq.init(q.init.Cap)
 	q.choosePackets()

@@ -393,7 +393,8 @@ func (q *QP) down(err error) {
 	switch {
 	case q.state == Reset || q.state == Init:
 		q.rewire() // whoever tried to connect has left: the next may try
-	case q.init.Type != RC: // what is sent is lost, and nothing more comes
+	case q.init.Type != RC:
+		q.gone = true // what is sent is lost, and nothing more comes
 	case errors.Is(err, fabric.ErrClosed):
 		q.fail(WRFlushErr, err.Error())
 	default:
