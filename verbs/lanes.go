@@ -149,6 +149,7 @@ func (c *Context) dispatch(p []byte) {
 	h := &c.ibHeader
 	payload, err := h.Parse(p)
 	c.traced(p)
+	c.hw.RcvdPkts++
 	if err != nil {
 		c.hw.ICRCErrors++
 		return
@@ -157,9 +158,12 @@ func (c *Context) dispatch(p []byte) {
 		c.recvMAD(h, payload)
 		return
 	}
-	if q := c.byQPN(h.DestQP); q != nil && q.init.Type == UD {
-		q.recvDatagram(h, p, payload)
+	q := c.byQPN(h.DestQP)
+	if q == nil || q.init.Type != UD {
+		c.hw.Dropped++
+		return
 	}
+	q.recvDatagram(h, p, payload)
 }
 
 // byQPN finds a live queue pair.
