@@ -28,11 +28,16 @@ func (q *QP) send() {
 	s := &q.sq
 	for s.next != s.head && (q.state == RTS || q.state == SQD) {
 		w := s.at(s.next)
-		if !w.begun && (q.state == SQD || q.held()) || !q.transmit(w) {
+		if q.holds(w) || !q.transmit(w) {
 			return
 		}
 		s.next++
 	}
+}
+
+// holds tells whether the next request must not begin now.
+func (q *QP) holds(w *wqe) bool {
+	return !w.begun && (q.state == SQD || q.held())
 }
 
 // transmit puts a request on the wire, or executes it directly, and reports whether all of it is
@@ -245,7 +250,7 @@ func (q *QP) recvNAK(h *fabric.Header) {
 		st = BadRespErr
 	}
 	if h.Op == opFault {
-		q.accessEvent(st, "direct access of the peer")
+		q.refusalEvent(st, "direct access of the peer")
 		q.fail(WRFlushErr, "the peer's access was refused: "+st.String())
 		return
 	}

@@ -103,8 +103,9 @@ func (q *QP) sendPacket(h *ib.Header, sg []SGE, off, n int) bool {
 	f := &c.header
 	*f = fabric.Header{Op: opPacket}
 	if !q.conn.Send(f, b, nil) {
-		return false
+		return q.unheard()
 	}
+	q.fullAt = time.Time{}
 	c.hw.SentPkts++
 	c.traced(b)
 	return true

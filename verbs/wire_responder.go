@@ -134,7 +134,7 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 		} else if !q.takeReceive() {
 			return q.notReady()
 		}
-		if st, why := q.checkSG(r.receive.SG, LocalWrite); st != Success {
+		if st, why := q.checkReceive(); st != Success {
 			q.completeReceive(WC{Status: st, Detail: why}, true)
 			return q.malformedReceive(why)
 		}
