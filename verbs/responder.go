@@ -58,6 +58,7 @@ type reply struct {
 	remaining uint64
 	atomic    bool
 	begun     bool
+	again     bool // given before
 	value     uint64
 }
 
