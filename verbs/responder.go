@@ -374,7 +374,11 @@ func (q *QP) rejectAt(psn uint32, st Status, why string) bool {
 }
 
 func (q *QP) accessEvent(st Status, why string) {
-	q.ctx.event(AsyncEvent{Type: EventQPAccessErr, QPN: q.qpn, Err: &Error{Op: "responder", Object: q.name(), Detail: why, Err: st}})
+	t := EventQPAccessErr
+	if st == RemInvReqErr {
+		t = EventQPReqErr
+	}
+	q.ctx.event(AsyncEvent{Type: t, QPN: q.qpn, Err: &Error{Op: "responder", Object: q.name(), Detail: why, Err: st}})
 }
 
 // down handles the end of the wire.
