@@ -80,7 +80,6 @@ type speakerOptions struct {
 	init  func(*verbs.QPInit)
 	to    verbs.State
 	plain bool // the host's device is not told to use packets
-	noRTO bool // Timeout 0
 }
 
 func newSpeaker(t testing.TB, o speakerOptions) *speaker {
@@ -97,7 +96,7 @@ func newSpeaker(t testing.TB, o speakerOptions) *speaker {
 	s.gid = ib.GIDOf(s.port.Addr())
 	a := o.attr
 	a.Port, a.AV, a.DestQPN = 1, s.port.Addr(), verbs.QPNOf(s.conn.Endpoint())
-	s.bring(t, a, o.to)
+	s.host.bringAny(t, a, o.to)
 	must(t, s.conn.Connect(ctx.Addr(), int(s.host.qp.QPN()-verbs.QPNOf(0))))
 	s.conn.Grant(fabric.Grant{Ready: true, Access: uint32(allRights) | grantPackets})
 	mem, src := make([]byte, 4096), make([]byte, maxData)
@@ -108,17 +107,20 @@ func newSpeaker(t testing.TB, o speakerOptions) *speaker {
 	return s
 }
 
-func (s *speaker) bring(t testing.TB, a verbs.QPAttr, to verbs.State) {
-	if _, in := s.host.qp.Query(); in.Type == verbs.UC {
-		for st, mask := range []verbs.AttrMask{verbs.Init: maskInit, verbs.RTR: maskRTR &^ (verbs.AttrMaxDestRdAtomic | verbs.AttrMinRNRTimer),
-			verbs.RTS: verbs.AttrState | verbs.AttrSQPSN} {
-			if a.State = verbs.State(st); mask != 0 && a.State <= to {
-				must(t, s.host.qp.Modify(a, mask))
-			}
+// bringAny is bring for every type of queue pair.
+func (e *end) bringAny(t testing.TB, a verbs.QPAttr, to verbs.State) {
+	t.Helper()
+	_, in := e.qp.Query()
+	masks := map[verbs.QPType][3]verbs.AttrMask{
+		verbs.RC: {maskInit, maskRTR, maskRTS},
+		verbs.UC: {maskInit, maskRTR &^ (verbs.AttrMaxDestRdAtomic | verbs.AttrMinRNRTimer), verbs.AttrState | verbs.AttrSQPSN},
+		verbs.UD: {maskInit&^verbs.AttrAccess | verbs.AttrQKey, verbs.AttrState, verbs.AttrState | verbs.AttrSQPSN},
+	}[in.Type]
+	for i, mask := range masks {
+		if a.State = verbs.Init + verbs.State(i); a.State <= to {
+			must(t, e.qp.Modify(a, mask))
 		}
-		return
 	}
-	s.host.bring(t, a, to)
 }
 
 // header is that of a packet of the peer, as far as all are the same.
