@@ -16,9 +16,8 @@ func (m *machine) disconnect(x *exchange) {
 
 // disconnected enters TIMEWAIT; err unless one side asked for it.
 func (m *machine) disconnected(x *exchange, err error) {
-	x.last = nil
 	m.tell(x, Disconnected, err)
-	m.linger(x, timewait, m.timing.of(m.timing.timewait))
+	x.state, x.last, x.left, x.deadline = timewait, nil, 0, m.now.Add(m.timing.of(m.timing.timewait))
 }
 
 // recvDREQ answers a DREQ in any state, and also one of a connection that this side has forgotten: the peer would go on asking.
