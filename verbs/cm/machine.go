@@ -224,12 +224,16 @@ func (m *machine) unreachable(peer string, err error) {
 	}
 }
 
-// lost ends the connection of a queue pair whose wire is gone.
+// lost ends the connection of a queue pair whose wire is gone. If it was up the peer is told, once: it may live.
 func (m *machine) lost(qpn uint32, err error) {
 	for _, x := range m.byID {
-		if x.localQPN == qpn && !x.state.passiveREQ() {
-			m.gone(x, err)
+		if x.localQPN != qpn || x.state.passiveREQ() {
+			continue
 		}
+		if x.state == established {
+			m.post(x.peer, m.nextTID(), m.dreq(x))
+		}
+		m.gone(x, err)
 	}
 }
 

@@ -247,7 +247,7 @@ var transitions = map[state]map[string]reaction{
 		"DREQ":       {timewait, "DREP", "DISCONNECTED"},
 		"disconnect": {dreqSent, "DREQ", ""},
 		"port gone":  {timewait, "", "DISCONNECTED"},
-		"wire gone":  {timewait, "", "DISCONNECTED"},
+		"wire gone":  {timewait, "DREQ", "DISCONNECTED"},
 	},
 	dreqSent: {
 		"DREQ":      {timewait, "DREP", "DISCONNECTED"},

@@ -11,7 +11,11 @@ func (m *machine) disconnect(x *exchange) {
 		return
 	}
 	x.state = dreqSent
-	m.pursue(x, m.nextTID(), &ib.DREQ{LocalCommID: x.id, RemoteCommID: x.remoteID, RemoteQPN: x.remoteQPN}, m.timing.of(m.timing.response))
+	m.pursue(x, m.nextTID(), m.dreq(x), m.timing.of(m.timing.response))
+}
+
+func (*machine) dreq(x *exchange) *ib.DREQ {
+	return &ib.DREQ{LocalCommID: x.id, RemoteCommID: x.remoteID, RemoteQPN: x.remoteQPN}
 }
 
 // disconnected enters TIMEWAIT; err unless one side asked for it.
