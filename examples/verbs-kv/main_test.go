@@ -122,6 +122,15 @@ func TestClients(t *testing.T) {
 	}
 }
 
+// expect looks a key up.
+func expect(k *client, key, want string, wantFound bool) error {
+	got, found, err := k.get(key)
+	if err == nil && (got != want || found != wantFound) {
+		err = fmt.Errorf("%s: got %q (found %v), want %q (%v)", key, got, found, want, wantFound)
+	}
+	return err
+}
+
 func play(k *client, who, rounds, keys int, oracle map[string]string, last *[shared]int) error {
 	luck := rand.New(rand.NewPCG(uint64(who), 7))
 	var seen [shared][4]int
@@ -141,9 +150,9 @@ func play(k *client, who, rounds, keys int, oracle map[string]string, last *[sha
 			}
 			last[i] = n
 		case 2:
-			got, found, err := k.get(own)
-			if want, ok := oracle[own]; err != nil || found != ok || got != want {
-				return fmt.Errorf("%s: got %q, %v, %v, want %q, %v", own, got, found, err, want, ok)
+			want, ok := oracle[own]
+			if err := expect(k, own, want, ok); err != nil {
+				return err
 			}
 		case 3:
 			got, found, err := k.get(common)
@@ -168,18 +177,22 @@ func play(k *client, who, rounds, keys int, oracle map[string]string, last *[sha
 func checkAll(k *client, oracles []map[string]string, last [][shared]int) error {
 	for _, oracle := range oracles {
 		for key, want := range oracle {
-			if got, found, err := k.get(key); err != nil || !found || got != want {
-				return fmt.Errorf("%s: got %q, %v, %v, want %q", key, got, found, err, want)
+			if err := expect(k, key, want, true); err != nil {
+				return err
 			}
 		}
 	}
 	for i := range shared {
 		got, found, err := k.get(fmt.Sprintf("shared %d", i))
 		if err != nil || !found {
-			return fmt.Errorf("shared key %d: %v, %v", i, found, err)
+			return errors.Join(err, fmt.Errorf("shared key %d: found %v", i, found))
 		}
-		if who, n, err := author(got); err != nil || last[who][i] != n {
-			return fmt.Errorf("shared key %d: %q, %v, want the last that its author wrote", i, got, err)
+		who, n, err := author(got)
+		if err != nil {
+			return err
+		}
+		if last[who][i] != n {
+			return fmt.Errorf("shared key %d: value %d of client %d, want %d, the last that it wrote", i, n, who, last[who][i])
 		}
 	}
 	return nil
@@ -235,8 +248,8 @@ func TestProcesses(t *testing.T) {
 					for who := range errs {
 						for i := range 50 {
 							key := fmt.Sprintf("key %d of %d", i, who)
-							if got, found, err := k.get(key); err != nil || !found || got != value(who, i) {
-								return fmt.Errorf("%s: got %q, %v, %v", key, got, found, err)
+							if err := expect(k, key, value(who, i), true); err != nil {
+								return err
 							}
 						}
 					}

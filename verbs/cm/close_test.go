@@ -11,6 +11,7 @@ import (
 
 // TestDisconnect ends connections from either side and from both at once; what is posted is flushed.
 func TestDisconnect(t *testing.T) {
+	t.Parallel()
 	for name, sides := range map[string][]int{"who dialed": {0}, "who listened": {1}, "both": {0, 1}} {
 		t.Run(name, func(t *testing.T) {
 			eachWire(t, func(t *testing.T, w wire) {
@@ -58,6 +59,7 @@ func TestDisconnect(t *testing.T) {
 
 // TestPeerVanishes has the peer destroy its queue pair, or close its device, without a word.
 func TestPeerVanishes(t *testing.T) {
+	t.Parallel()
 	for name, vanish := range map[string]func(*node, *Conn) error{
 		"queue pair": func(_ *node, c *Conn) error { return c.QP().Destroy() },
 		"device":     func(n *node, _ *Conn) error { return n.dev.Close() },

@@ -19,8 +19,8 @@ import (
 
 const childRole = "CM_TEST_CHILD"
 
-// childMain is the peer in a process of its own: "listen STEP" or "dial ADDRESS STEP". It goes as far as the step, says so, and waits
-// for the end of its input, or to be killed.
+// childMain is the peer in a process of its own: "listen STEP", "dial ADDRESS STEP", or "hold". It goes as far as the step, says
+// so, and waits for the end of its input, or to be killed.
 func childMain(role string) int {
 	f := strings.Fields(role)
 	if err := child(f); err != nil {
@@ -31,6 +31,16 @@ func childMain(role string) int {
 }
 
 func child(f []string) error {
+	if f[0] == "hold" {
+		n, err := hold(somePorts()[0], "inproc:1:1")
+		if err != nil {
+			return err
+		}
+		defer n.release()
+		fmt.Println(strings.Replace(n.socket.Addr().String(), fmt.Sprintf("@outboard/cm/%d/", os.Getuid()), ":", 1))
+		_, err = io.Copy(io.Discard, os.Stdin)
+		return err
+	}
 	p, err := shm.Open(shm.Options{})
 	if err != nil {
 		return err
@@ -269,6 +279,7 @@ func TestDialerIsKilled(t *testing.T) {
 
 // TestPeerIsSilent stops the other process at each step, and does not kill it: only the retry limit ends the wait.
 func TestPeerIsSilent(t *testing.T) {
+	t.Parallel()
 	t.Run("listening", func(t *testing.T) {
 		a, p := newNode(t, wires[1]), startChild(t, "listen listening")
 		_, nic, _ := strings.Cut(p.line(), " ")
