@@ -26,7 +26,8 @@ type Context struct {
 	closed     bool
 	pdNum      uint32
 	pds, cqs   int // live ones
-	mrs        mrTable
+	counters   int
+	keys       keyTable
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32
 	active     []*QP                // with unsent, unacknowledged or unanswered work
@@ -41,9 +42,12 @@ type Context struct {
 	again      bool // the runtime has work that no arrival will remind it of
 	refused    bool // a sink refused a packet since the last nap
 	knock      func(endpoint int)
+	deep       bool // somebody sleeps, or did, with no limit and no work left
+	stirred    bool // a queue pair has released another one since that was run
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
 	events     chan AsyncEvent
+	channels   []*CompChannel
 	clock      func() time.Time
 	tick       time.Time // clock's reading in this poll, see now
 
@@ -72,7 +76,7 @@ func newContext(port fabric.Port, packets bool, w *trace.Writer) *Context {
 	l := limitsOf(a)
 	c := &Context{port: port, mtu: a.MTU, limits: l, stage: make([]byte, a.MTU), clock: time.Now, wait: DefaultWait(a.Name),
 		events: make(chan AsyncEvent, maxEvents)}
-	c.mrs.limit = l.MaxMR
+	c.keys.limit = a.Regions
 	c.packets, c.trace = packets, w
 	c.gids = [...]GID{ib.LinkLocal(port.Addr()), ib.GIDOf(port.Addr())}
 	c.frame = make([]byte, 0, ib.MaxHeaders+maxIBMTU+ib.MaxPad+ib.ICRCLen)
@@ -119,10 +123,8 @@ func (c *Context) FreeMem(b []byte) error {
 		return opErr("free_mem", "", ErrDestroyed, "context is closed")
 	}
 	base, n := AddrOf(b), uint64(len(b))
-	for _, m := range c.mrs.slots {
-		if m != nil && m.base < base+n && base < m.base+uint64(len(m.buf)) {
-			return opErr("free_mem", "", ErrBusy, "MR %#x covers it", m.key)
-		}
+	if m := c.keys.covering(base, n); m != nil {
+		return opErr("free_mem", "", ErrBusy, "MR %#x covers it", m.key)
 	}
 	if err := c.port.FreeMem(b); err != nil {
 		return &Error{Op: "free_mem", Err: err}
@@ -159,11 +161,9 @@ func (c *Context) Close() error {
 			_ = q.destroy()
 		}
 	}
-	for _, m := range c.mrs.slots {
-		if m != nil {
-			m.users = 0
-			_ = c.deregMR(m)
-		}
+	c.keys.releaseAll()
+	for _, ch := range c.channels {
+		ch.end()
 	}
 	c.closed, c.progressed = true, true
 	c.down("", 0, ErrDestroyed)
@@ -190,7 +190,7 @@ func (c *Context) now() time.Time {
 func (c *Context) cqOverflow(cq *CQ) {
 	c.event(AsyncEvent{Type: EventCQErr, CQ: cq, Err: ErrOverflow})
 	for _, q := range c.qps {
-		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq) {
+		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq || q.recvCQ() == cq) {
 			q.fail(LocQPOpErr, "completion queue overflow")
 		}
 	}
@@ -221,11 +221,14 @@ func (c *Context) poll() int {
 	}
 	n := c.port.Poll((*receiver)(c), pollBudget)
 	if len(c.active) > 0 {
+		c.stirred = false
 		c.runActive()
+		c.settle()
 	}
 	if c.again && c.hook != nil {
 		c.again = false
 		c.hookNap = c.hook()
+		c.settle()
 	}
 	return n
 }

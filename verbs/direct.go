@@ -34,7 +34,7 @@ func (q *QP) runDirect(w *wqe) bool {
 		return q.failDirect(RemAccessErr, noRegion(w.wr.RKey))
 	}
 	defer q.direct.Leave()
-	if st, why := checkRegion(r, g.PD, need, w.wr.RemoteAddr, uint64(w.length)); st != Success {
+	if st, why := checkRegion(r, g.PD, q.attr.DestQPN, need, w.wr.RemoteAddr, uint64(w.length)); st != Success {
 		return q.failDirect(st, why)
 	}
 	return q.movedDirect(w, q.moveDirect(w, r))
@@ -131,17 +131,22 @@ func checkRequest(addr uint64, need, rights Access) (Status, string) {
 	return Success, ""
 }
 
-// checkRegion checks n bytes at addr against the region that the remote key names.
-func checkRegion(r *fabric.Region, pd uint32, need Access, addr, n uint64) (Status, string) {
+// checkRegion checks n bytes at addr against the region or window that the remote key names, for a queue pair of the responder.
+func checkRegion(r *fabric.Region, pd, qpn uint32, need Access, addr, n uint64) (Status, string) {
+	only := r.Access >> accessQPN
 	switch {
 	case r.PD != pd:
-		return RemAccessErr, fmt.Sprintf("MR %#x is of PD %d, the queue pair of PD %d", r.Key, r.PD, pd)
+		return RemAccessErr, fmt.Sprintf("rkey %#x is of PD %d, the queue pair of PD %d", r.Key, r.PD, pd)
+	case only != 0 && only != qpn:
+		return RemAccessErr, fmt.Sprintf("rkey %#x is for QP %#x, the request is to QP %#x", r.Key, only, qpn)
 	case Access(r.Access)&need != need:
-		return RemAccessErr, fmt.Sprintf("MR %#x with access %#x: the request needs %#x", r.Key, r.Access, uint32(need))
+		return RemAccessErr, fmt.Sprintf("rkey %#x with access %#x: the request needs %#x", r.Key, r.Access&(1<<accessQPN-1), uint32(need))
 	case addr < r.Base || n > r.Len || addr-r.Base > r.Len-n:
-		return RemAccessErr, fmt.Sprintf("%d bytes at %#x are outside MR %#x, %d bytes at %#x", n, addr, r.Key, r.Len, r.Base)
+		return RemAccessErr, fmt.Sprintf("%d bytes at %#x are outside those of rkey %#x, %d bytes at %#x", n, addr, r.Key, r.Len, r.Base)
 	}
 	return Success, ""
 }
 
-func noRegion(key uint32) string { return fmt.Sprintf("no region has rkey %#x", key) }
+func noRegion(key uint32) string {
+	return fmt.Sprintf("no region and no bound window has rkey %#x", key)
+}

@@ -119,7 +119,7 @@ func (n *nic) locked(t testing.TB, f func() bool) {
 }
 
 func TestSinkGetsMessages(t *testing.T) {
-	eachFabric(t, func(t *testing.T, f fabricUnder) {
+	eachReliable(t, func(t *testing.T, f fabricUnder) {
 		x, y := nicPair(t, f)
 		y.sink.refuse = 5
 		src := x.reg(t, pattern(3000, 1), 0)
@@ -145,7 +145,7 @@ func TestSinkGetsMessages(t *testing.T) {
 
 // TestHostSendsToSink has an ordinary queue pair send to a sink: no receives are needed, but for an immediate.
 func TestHostSendsToSink(t *testing.T) {
-	eachFabric(t, func(t *testing.T, f fabricUnder) {
+	eachReliable(t, func(t *testing.T, f fabricUnder) {
 		a, y := newEnd(t, f), newNIC(t, f)
 		y.attach(t)
 		y.eng.Lock()
@@ -226,7 +226,7 @@ func TestKnock(t *testing.T) {
 
 // TestEngineReads reads a peer's memory into any memory, by the reserved key, and lets go of the peer's.
 func TestEngineReads(t *testing.T) {
-	eachFabric(t, func(t *testing.T, f fabricUnder) {
+	eachReliable(t, func(t *testing.T, f fabricUnder) {
 		x, y := nicPair(t, f)
 		src := pattern(2000, 3)
 		y.eng.Lock()

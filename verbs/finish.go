@@ -30,8 +30,15 @@ func (q *QP) retire() {
 func (q *QP) complete(w *wqe, st Status, detail string) {
 	q.sq.tail++
 	q.ctx.unhold(w.wr.SG, w.held)
-	if q.sendCtr != nil {
-		q.sendCtr.count(st)
+	if w.wr.Opcode == BindMW {
+		w.unholdBind()
+	}
+	if w.tm != nil {
+		q.tmSent(w, st, detail)
+		return
+	}
+	if q.counters != nil {
+		q.counters.count(w.wr.Opcode.counterOp(), st)
 	}
 	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
 		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
@@ -53,6 +60,7 @@ func (q *QP) flush(st Status, detail string) {
 func (q *QP) flushSends(st Status, detail string) {
 	s := &q.sq
 	q.retire()
+	q.stopWaiting()
 	flushed := "flushed: " + detail
 	for s.tail != s.head {
 		q.complete(s.at(s.tail), st, detail)
@@ -65,9 +73,13 @@ func (q *QP) flushSends(st Status, detail string) {
 // release forgets all work without completions.
 func (q *QP) release() {
 	s := &q.sq
+	q.stopWaiting()
 	for ; s.tail != s.head; s.tail++ {
 		w := s.at(s.tail)
 		q.ctx.unhold(w.wr.SG, w.held)
+		if w.wr.Opcode == BindMW {
+			w.unholdBind()
+		}
 		clear(w.wr.SG)
 	}
 	s.next = s.head
@@ -121,7 +133,7 @@ func (q *QP) checkDeadline() {
 		return
 	}
 	why, limit := q.stalled()
-	if why == Success {
+	if why == Success || q.dormant() {
 		s.stall = Success
 		return
 	}

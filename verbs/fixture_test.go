@@ -17,6 +17,17 @@ type fabricUnder struct {
 	name   string
 	open   func(t testing.TB) fabric.Port
 	device bool // regions lie in memory of AllocMem
+	opts   verbs.Options
+	lossy  bool
+}
+
+// context opens a device on the wire.
+func (f fabricUnder) context(t testing.TB) *verbs.Context {
+	t.Helper()
+	ctx, err := verbs.OpenWith(f.open(t), f.opts)
+	must(t, err)
+	t.Cleanup(func() { ctx.Close() })
+	return ctx
 }
 
 var testSwitch = inproc.New()
@@ -60,10 +71,7 @@ var defaultCap = verbs.QPCap{SendWR: 64, RecvWR: 64, SendSGE: 4, RecvSGE: 4, Inl
 
 func newEnd(t testing.TB, f fabricUnder) *end {
 	t.Helper()
-	ctx, err := verbs.Open(f.open(t))
-	must(t, err)
-	t.Cleanup(func() { ctx.Close() })
-	return newEndOn(t, f, ctx, nil)
+	return newEndOn(t, f, f.context(t), nil)
 }
 
 // newEndOn is one more side on a context; change, unless nil, adjusts how its queue pair is made.
@@ -86,8 +94,12 @@ func newEndOn(t testing.TB, f fabricUnder, ctx *verbs.Context, change func(*verb
 
 // attrFor are the attributes that connect e with peer.
 func attrFor(peer *end) verbs.QPAttr {
-	return verbs.QPAttr{Port: 1, Access: allRights, AV: peer.ctx.Addr(), PathMTU: 1024, DestQPN: peer.qp.QPN(),
+	a := verbs.QPAttr{Port: 1, Access: allRights, AV: peer.ctx.Addr(), PathMTU: 1024, DestQPN: peer.qp.QPN(),
 		MaxRdAtomic: 4, MaxDestRdAtomic: 4, RNRRetry: 7, Timeout: 14, RetryCnt: 7}
+	if peer.f.lossy {
+		a.Timeout = 11 // 8 ms: some will pass, and the peer has to be on a processor in one of eight
+	}
+	return a
 }
 
 const (
@@ -128,12 +140,7 @@ func pair(t testing.TB, f fabricUnder) (a, b *end) {
 // pairWith connects two ends whose attributes and queue pairs are adjusted first.
 func pairWith(t testing.TB, f fabricUnder, attr func(side int, a *verbs.QPAttr), init func(*verbs.QPInit)) (a, b *end) {
 	t.Helper()
-	make1 := func() *end {
-		ctx, err := verbs.Open(f.open(t))
-		must(t, err)
-		t.Cleanup(func() { ctx.Close() })
-		return newEndOn(t, f, ctx, init)
-	}
+	make1 := func() *end { return newEndOn(t, f, f.context(t), init) }
 	a, b = make1(), make1()
 	for side, e := range []*end{a, b} {
 		at := attrFor([]*end{b, a}[side])

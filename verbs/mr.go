@@ -7,12 +7,12 @@ import (
 	"outboard/verbs/fabric"
 )
 
-// A PD is a protection domain: regions and queue pairs work together only
+// A PD is a protection domain: regions, windows and queue pairs work together only
 // inside one.
 type PD struct {
 	ctx  *Context
 	num  uint32
-	refs int // live regions and queue pairs
+	refs int // live regions, windows and queue pairs
 	dead bool
 }
 
@@ -31,7 +31,7 @@ func (c *Context) AllocPD() (*PD, error) {
 	return &PD{ctx: c, num: c.pdNum}, nil
 }
 
-// Dealloc ends the domain. ErrBusy if regions or queue pairs still use it.
+// Dealloc ends the domain. ErrBusy if regions, windows or queue pairs still use it.
 func (p *PD) Dealloc() error {
 	p.ctx.mu.Lock()
 	defer p.ctx.mu.Unlock()
@@ -48,23 +48,31 @@ func (p *PD) Dealloc() error {
 
 func (p *PD) name() string { return fmt.Sprintf("PD %d", p.num) }
 
-// An MR is a registered memory region. While it is registered its memory is
+// An MR is a registered memory region (IBTA 10.6.3; ibv_reg_mr). While it is registered its memory is
 // pinned and stays reachable for the garbage collector.
 type MR struct {
-	pd     *PD
-	buf    []byte
-	base   uint64
-	key    uint32
-	access Access
-	pin    runtime.Pinner
-	users  int // work requests in flight that name it locally
-	dead   bool
+	ctx     *Context
+	pd      *PD
+	buf     []byte
+	base    uint64 // remote address of the first byte
+	key     uint32
+	access  Access
+	pin     runtime.Pinner
+	users   int // work requests in flight that name it locally
+	windows int // bound to it
+	dead    bool
 }
 
 // RegMR registers buf, any memory of this process: plain Go memory (one
 // system call per access by a peer in another process) or memory of AllocMem
 // (none). Rights that let a peer change memory include LocalWrite.
-// The length may be zero. The key is good until Dereg.
+// The length may be zero. The key is good until Dereg or Rereg.
+//
+// The remote address of the first byte is its address here, or 0 with ZeroBased. An atomic needs, besides a remote
+// address that is a multiple of 8, memory that is aligned so: else it ends with RemOpErr.
+//
+// ErrInvalid for flags that are unknown or do not go together, and for more than Limits.MaxMRSize bytes; ErrLimit if
+// the device has no more regions.
 func (c *Context) RegMR(pd *PD, buf []byte, access Access) (*MR, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,36 +81,80 @@ func (c *Context) RegMR(pd *PD, buf []byte, access Access) (*MR, error) {
 
 func (c *Context) regMR(pd *PD, buf []byte, access Access) (*MR, error) {
 	const op = "reg_mr"
-	switch {
-	case c.closed:
-		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
-		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
-	case access&^mrRights != 0:
-		return nil, opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^mrRights))
-	case access&(RemoteWrite|RemoteAtomic) != 0 && access&LocalWrite == 0:
-		return nil, opErr(op, "", ErrInvalid, "access %#x: remote write and remote atomic need local write", uint32(access))
-	}
-	m := &MR{pd: pd, buf: buf, base: AddrOf(buf), access: access}
-	if err := c.mrs.add(m); err != nil {
+	if err := c.checkReg(op, pd, buf, access); err != nil {
 		return nil, err
 	}
-	if len(buf) > 0 && !c.isDeviceMem(m.base) {
-		m.pin.Pin(&buf[0])
+	t := &c.keys
+	if t.mrs >= c.limits.MaxMR {
+		return nil, opErr(op, "", ErrLimit, "%d memory regions: the device has no more", t.mrs)
 	}
-	if access&(RemoteRead|RemoteWrite|RemoteAtomic) != 0 {
-		r := fabric.Region{Key: m.key, PD: pd.num, Access: uint32(access), Base: m.base, Len: uint64(len(buf)), Buf: buf}
-		if err := c.port.Publish(r); err != nil {
-			c.mrs.remove(m)
-			m.pin.Unpin()
-			return nil, &Error{Op: op, Err: err}
-		}
+	i, ok := t.take(false)
+	if !ok {
+		return nil, opErr(op, "", ErrLimit, "%d memory regions and windows: the device has no more", t.limit)
 	}
+	m := &MR{ctx: c, pd: pd, key: t.next(i)}
+	m.set(buf, access)
+	if err := m.publish(); err != nil {
+		m.pin.Unpin()
+		t.put(m.key)
+		return nil, &Error{Op: op, Err: err}
+	}
+	t.slots[i].mr = m
+	t.mrs++
 	pd.refs++
 	return m, nil
 }
 
-// LKey names the region in scatter/gather entries, RKey in the requests of peers.
+// checkReg checks what a region is to be.
+func (c *Context) checkReg(op string, pd *PD, buf []byte, access Access) error {
+	switch {
+	case c.closed:
+		return opErr(op, "", ErrDestroyed, "context is closed")
+	case pd == nil || pd.ctx != c || pd.dead:
+		return opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
+	case access&^mrRights != 0:
+		return opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^mrRights))
+	case access&(RemoteWrite|RemoteAtomic) != 0 && access&LocalWrite == 0:
+		return opErr(op, "", ErrInvalid, "access %#x: remote write and remote atomic need local write", uint32(access))
+	case len(buf) > c.limits.MaxMRSize:
+		return opErr(op, "", ErrInvalid, "%d bytes: expected at most %d", len(buf), c.limits.MaxMRSize)
+	}
+	return nil
+}
+
+// set makes the region one of buf, which it pins.
+func (m *MR) set(buf []byte, access Access) {
+	m.buf, m.access, m.base = buf, access, AddrOf(buf)
+	if len(buf) > 0 && !m.ctx.isDeviceMem(m.base) {
+		m.pin.Pin(&buf[0])
+	}
+	if access&ZeroBased != 0 {
+		m.base = 0
+	}
+}
+
+// region is what peers reach with the region's key.
+func (m *MR) region() fabric.Region {
+	return fabric.Region{Key: m.key, PD: m.pd.num, Access: uint32(m.access), Base: m.base, Len: uint64(len(m.buf)), Buf: m.buf}
+}
+
+// publish shows the region to peers, and withdraw takes it back, if it is any of theirs.
+func (m *MR) publish() error {
+	if m.access&remoteRights == 0 {
+		return nil
+	}
+	return m.ctx.port.Publish(m.region())
+}
+
+func (m *MR) withdraw() error {
+	if m.access&remoteRights == 0 || m.ctx.closed {
+		return nil
+	}
+	return m.ctx.port.Withdraw(m.key)
+}
+
+// LKey names the region in scatter/gather entries, RKey in the requests of peers. These, Addr and Len change with Rereg, and
+// must not be asked for while that runs.
 func (m *MR) LKey() uint32 { return m.key }
 func (m *MR) RKey() uint32 { return m.key }
 
@@ -110,83 +162,64 @@ func (m *MR) RKey() uint32 { return m.key }
 func (m *MR) Addr() uint64 { return m.base }
 func (m *MR) Len() int     { return len(m.buf) }
 
+func (m *MR) name() string { return fmt.Sprintf("MR %#x", m.key) }
+
 // Dereg ends the registration. When it returns no peer is using the memory
-// and none can any more. ErrBusy while a posted work request still names the region.
+// and none can any more. ErrBusy while a posted work request still names the region, or a memory window is bound to it.
 func (m *MR) Dereg() error {
-	c := m.pd.ctx
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.deregMR(m)
+	m.ctx.mu.Lock()
+	defer m.ctx.mu.Unlock()
+	return m.ctx.deregMR(m)
 }
 
 func (c *Context) deregMR(m *MR) error {
-	name := fmt.Sprintf("MR %#x", m.key)
-	switch {
-	case m.dead:
-		return opErr("dereg_mr", name, ErrDestroyed, "deregistered before")
-	case m.users > 0:
-		return opErr("dereg_mr", name, ErrBusy, "%d work requests in flight name it", m.users)
+	const op = "dereg_mr"
+	if err := m.free(op); err != nil {
+		return err
 	}
-	if m.access&(RemoteRead|RemoteWrite|RemoteAtomic) != 0 && !c.closed {
-		if err := c.port.Withdraw(m.key); err != nil {
-			return &Error{Op: "dereg_mr", Object: name, Err: err}
-		}
+	if err := m.withdraw(); err != nil {
+		return &Error{Op: op, Object: m.name(), Err: err}
 	}
 	m.dead = true
 	m.pd.refs--
-	c.mrs.remove(m)
+	c.keys.mrs--
+	c.keys.put(m.key)
 	m.pin.Unpin()
 	m.buf = nil
 	return nil
 }
 
-// covers reports whether [addr, addr+n) lies in the region.
-func (m *MR) covers(addr, n uint64) bool {
-	return addr >= m.base && n <= uint64(len(m.buf)) && addr-m.base <= uint64(len(m.buf))-n
-}
-
-// mrTable finds regions by key: index in the upper 24 bits, a variant in the
-// lower 8 that changes at each reuse so that a stale key is caught.
-type mrTable struct {
-	slots   []*MR
-	variant []uint8
-	free    []uint32
-	limit   int
-}
-
-func (t *mrTable) add(m *MR) error {
-	var i uint32
+// free tells whether nothing else uses the region.
+func (m *MR) free(op string) error {
 	switch {
-	case len(t.free) > 0:
-		i = t.free[len(t.free)-1]
-		t.free = t.free[:len(t.free)-1]
-	case len(t.slots) < t.limit:
-		i = uint32(len(t.slots))
-		t.slots = append(t.slots, nil)
-		t.variant = append(t.variant, 0)
-	default:
-		return opErr("reg_mr", "", ErrLimit, "%d regions are registered, the most there can be", t.limit)
+	case m.dead:
+		return opErr(op, m.name(), ErrDestroyed, "deregistered before")
+	case m.users > 0:
+		return opErr(op, m.name(), ErrBusy, "%d work requests in flight name it", m.users)
+	case m.windows > 0:
+		return opErr(op, m.name(), ErrBusy, "%d memory windows are bound to it", m.windows)
 	}
-	t.variant[i]++
-	if i == 0 && t.variant[i] == 0 {
-		t.variant[i] = 1 // key 0 is never valid
-	}
-	t.slots[i] = m
-	m.key = i<<8 | uint32(t.variant[i])
 	return nil
 }
 
-func (t *mrTable) remove(m *MR) {
-	i := m.key >> 8
-	t.slots[i] = nil
-	t.free = append(t.free, i)
-}
-
-func (t *mrTable) get(key uint32) *MR {
-	if i := key >> 8; int(i) < len(t.slots) {
-		if m := t.slots[i]; m != nil && m.key == key {
-			return m
+// releaseAll ends all windows and regions of a context that closes. What fails does because the wire is gone already.
+func (t *keyTable) releaseAll() {
+	for i := range t.slots {
+		if w := t.slots[i].mw; w != nil {
+			w.users = 0
+			_ = w.dealloc()
 		}
 	}
-	return nil
+	for i := range t.slots {
+		if m := t.slots[i].mr; m != nil {
+			m.users = 0
+			_ = m.ctx.deregMR(m)
+		}
+	}
+}
+
+// covers reports whether n bytes at an address of this process lie in the region.
+func (m *MR) covers(addr, n uint64) bool {
+	first := AddrOf(m.buf)
+	return addr >= first && n <= uint64(len(m.buf)) && addr-first <= uint64(len(m.buf))-n
 }

@@ -16,6 +16,7 @@ type inbound struct {
 	receive *rqe // that the message being received takes, nil before it is known
 	own     rqe  // its copy, if it came from a shared queue
 	offset  int  // in the SEND being received
+	tm      tmMessage
 
 	// the RDMA WRITE being received
 	key       uint32
@@ -57,6 +58,7 @@ type reply struct {
 	remaining uint64
 	atomic    bool
 	begun     bool
+	again     bool // of a request that came again
 	value     uint64
 }
 
@@ -142,12 +144,19 @@ func (q *QP) recvSend(h *fabric.Header, p []byte) bool {
 		wc.Imm, wc.HasImm = h.Imm, true
 	case h.Flags&flagInv != 0:
 		if why := q.invalidateFor(h.Imm); why != "" {
-			return q.reject(RemInvReqErr, why)
+			return q.badInvalidate(why)
 		}
 		wc.InvKey, wc.Flags = h.Imm, WithInv
 	}
 	q.completeReceive(wc, h.Flags&flagSolicited != 0)
 	return q.state != Err // a completion that was lost is no acknowledgement
+}
+
+// badInvalidate ends a SEND with a key that cannot be invalidated: its receive is used up, and both queue pairs fail
+// (IBTA 9.9.3, class J).
+func (q *QP) badInvalidate(why string) bool {
+	q.completeReceive(WC{Status: RemInvReqErr, Detail: why}, true)
+	return q.reject(RemInvReqErr, why)
 }
 
 // place puts the next bytes of a SEND into the buffers of its receive, or says why they don't fit.
@@ -178,7 +187,7 @@ func (q *QP) beginReceive() bool {
 	return true
 }
 
-// target finds the region of a remote access and the bytes that it names. An access of no bytes needs no key.
+// target finds the region or window of a remote access and the bytes that it names. An access of no bytes needs no key.
 func (q *QP) target(key uint32, addr, n uint64, need Access) ([]byte, Status, string) {
 	if st, why := checkRequest(addr, need, q.attr.Access); st != Success {
 		return nil, st, why
@@ -186,15 +195,18 @@ func (q *QP) target(key uint32, addr, n uint64, need Access) ([]byte, Status, st
 	if n == 0 {
 		return nil, Success, ""
 	}
-	m := q.ctx.mrs.get(key)
-	if m == nil {
+	r, ok := q.ctx.keys.remote(key)
+	if !ok {
 		return nil, RemAccessErr, noRegion(key)
 	}
-	r := fabric.Region{Key: key, PD: m.pd.num, Access: uint32(m.access), Base: m.base, Len: uint64(len(m.buf))}
-	if st, why := checkRegion(&r, q.pd.num, need, addr, n); st != Success {
+	if st, why := checkRegion(&r, q.pd.num, q.qpn, need, addr, n); st != Success {
 		return nil, st, why
 	}
-	return m.buf[addr-m.base:][:n], Success, ""
+	b := r.Buf[addr-r.Base:][:n]
+	if need == RemoteAtomic && AddrOf(b)%8 != 0 { // a zero-based one
+		return nil, RemOpErr, fmt.Sprintf("atomic at %#x of rkey %#x: the memory there is not 8-byte aligned", addr, key)
+	}
+	return b, Success, ""
 }
 
 func (q *QP) recvWrite(h *fabric.Header, p []byte) bool {

@@ -13,7 +13,7 @@ const ReservedLKey = 0xffffffff
 // each entry whose key names one; unhold takes the same bits.
 func (c *Context) hold(sg []SGE) (held uint32) {
 	for i, g := range sg {
-		if m := c.mrs.get(g.LKey); m != nil {
+		if m := c.keys.mr(g.LKey); m != nil {
 			m.users++
 			held |= 1 << i
 		}
@@ -24,7 +24,7 @@ func (c *Context) hold(sg []SGE) (held uint32) {
 func (c *Context) unhold(sg []SGE, held uint32) {
 	for i := 0; held != 0; i, held = i+1, held>>1 {
 		if held&1 != 0 {
-			c.mrs.get(sg[i].LKey).users--
+			c.keys.mr(sg[i].LKey).users--
 		}
 	}
 }
@@ -35,7 +35,7 @@ func (q *QP) checkSG(sg []SGE, need Access) (Status, string) {
 		if len(g.Buf) == 0 || g.LKey == ReservedLKey && q.init.engine {
 			continue
 		}
-		m := q.ctx.mrs.get(g.LKey)
+		m := q.ctx.keys.mr(g.LKey)
 		switch {
 		case m == nil:
 			return LocProtErr, fmt.Sprintf("entry %d: no region has lkey %#x", i, g.LKey)
@@ -45,7 +45,7 @@ func (q *QP) checkSG(sg []SGE, need Access) (Status, string) {
 			return LocProtErr, fmt.Sprintf("entry %d: MR %#x does not allow local write", i, g.LKey)
 		case !m.covers(AddrOf(g.Buf), uint64(len(g.Buf))):
 			return LocProtErr, fmt.Sprintf("entry %d: %d bytes at %#x are outside MR %#x, %d bytes at %#x",
-				i, len(g.Buf), AddrOf(g.Buf), g.LKey, len(m.buf), m.base)
+				i, len(g.Buf), AddrOf(g.Buf), g.LKey, len(m.buf), AddrOf(m.buf))
 		}
 	}
 	return Success, ""

@@ -31,14 +31,14 @@ type SysfsPort struct {
 	PhysState  PhysState // zero
 	Rate       string    // such as "100 Gb/sec (4X EDR)"
 	LinkLayer  LinkLayer
-	LID        int        // -1
-	SMLID      int        // -1
-	LMC        int        // -1
-	GIDs       []GIDEntry // the valid ones; their type is that of InfiniBand if it is not told
-	GIDTblLen  int        // valid or not; zero
-	PKeys      []uint16   // the table; 0 stands for no key
-	Counters   []SysfsCounter  // by name: those of every port (IBTA 16.1.3), in their units
-	HWCounters []SysfsCounter  // by name: those of this kind of device
+	LID        int            // -1
+	SMLID      int            // -1
+	LMC        int            // -1
+	GIDs       []GIDEntry     // the valid ones; their type is that of InfiniBand if it is not told
+	GIDTblLen  int            // valid or not; zero
+	PKeys      []uint16       // the table; 0 stands for no key
+	Counters   []SysfsCounter // by name: those of every port (IBTA 16.1.3), in their units
+	HWCounters []SysfsCounter // by name: those of this kind of device
 }
 
 // A SysfsCounter is a number that the kernel keeps for a port.

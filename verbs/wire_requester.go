@@ -83,6 +83,8 @@ func (q *QP) sendReplyRequest(w *wqe) bool {
 	switch {
 	case w.replied:
 		return true
+	case !w.reply && q.attr.MaxRdAtomic == 0:
+		return q.failInTurn(LocQPOpErr, w.wr.Opcode.String()+" with MAX_QP_RD_ATOMIC 0")
 	case !w.reply && q.sq.reads >= int(q.attr.MaxRdAtomic):
 		return false
 	case !w.reply:
@@ -146,20 +148,22 @@ func (q *QP) sendAgain(why string) {
 // goBack has the queue go on from the oldest packet that is not acknowledged.
 func (x *wire) goBack(s *sendQueue) {
 	x.deadline = time.Time{}
-	for i := s.tail; i != s.head; i++ {
+	i := s.next
+	if i != s.head && s.at(i).psns != 0 {
+		i++ // that one is on the wire in part
+	}
+	for i != s.tail {
+		i--
 		w := s.at(i)
-		if w.psns == 0 && !w.local {
-			return // not begun: the queue is there anyway
-		}
-		if w.local || x.acked(w) {
+		if w.local {
 			continue
 		}
+		if x.acked(w) {
+			return // as are all before it
+		}
+		s.next = i
 		if !w.reply {
 			w.sent = int(max(0, ib.PSNDiff(x.una, w.psn))) * x.mtu
 		}
-		if s.next-s.tail > i-s.tail {
-			s.next = i
-		}
-		return
 	}
 }
