@@ -176,8 +176,8 @@ func (q *QP) tmSent(w *wqe, st Status, detail string) {
 		q.srq.tm.recycle(e)
 		return
 	}
-	if q.recvCtr != nil {
-		q.recvCtr.count(st)
+	if q.counters != nil {
+		q.counters.count(CountRecv, st)
 	}
 	wc := WC{ID: e.wrID, Status: st, Opcode: WCTMRecv, Flags: TMDataValid | q.srq.tm.syncFlag(), Bytes: n, TM: TMInfo{Handle: e.handle}, Detail: detail}
 	q.tmPush(wc, e.solicited)
