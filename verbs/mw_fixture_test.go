@@ -104,10 +104,10 @@ func isRefused(t testing.TB, a, b *end, wr verbs.SendWR, n int, want verbs.Statu
 	b.reaches(t, verbs.Err)
 	var found bool
 	for _, ev := range b.ctx.AsyncEvents() {
-		found = found || ev.Type == verbs.EventQPAccessErr && ev.QPN == b.qp.QPN() && errors.Is(ev.Err, want)
+		found = found || ev.Type == refusalEvent(want) && ev.QPN == b.qp.QPN() && errors.Is(ev.Err, want)
 	}
 	if !found {
-		t.Errorf("no QP_ACCESS_ERR of queue pair %#x with %v", b.qp.QPN(), want)
+		t.Errorf("no %v of queue pair %#x with %v", refusalEvent(want), b.qp.QPN(), want)
 	}
 }
 
