@@ -227,5 +227,8 @@ func refusalEvent(st verbs.Status) verbs.EventType {
 	if st == verbs.RemInvReqErr {
 		return verbs.EventQPReqErr
 	}
+	if st == verbs.RemOpErr {
+		return verbs.EventQPFatal
+	}
 	return verbs.EventQPAccessErr
 }

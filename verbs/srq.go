@@ -135,9 +135,6 @@ func (s *SRQ) Destroy() error {
 	if s.tm != nil {
 		s.tm.destroy(s.ctx)
 	}
-	if s.ctx.closed {
-		return nil // the regions went with the context
-	}
 	for r := &s.rq; r.tail != r.head; r.tail++ {
 		w := r.at(r.tail)
 		s.ctx.unhold(w.SG, w.held)
