@@ -26,6 +26,7 @@ type Context struct {
 	closed     bool
 	pdNum      uint32
 	pds, cqs   int // live ones
+	counters   int
 	keys       keyTable
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32
@@ -41,9 +42,12 @@ type Context struct {
 	again      bool // the runtime has work that no arrival will remind it of
 	refused    bool // a sink refused a packet since the last nap
 	knock      func(endpoint int)
+	deep       bool // somebody sleeps, or did, with no limit and no work left
+	stirred    bool // a queue pair has released another one since that was run
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
 	events     chan AsyncEvent
+	channels   []*CompChannel
 	clock      func() time.Time
 	tick       time.Time // clock's reading in this poll, see now
 
@@ -55,6 +59,7 @@ type Context struct {
 	inbox    []byte    // the packet being received
 	trace    *trace.Writer
 	onMAD    func(from string, mad []byte)
+	onDown   func(addr string, qpn uint32, err error)
 	madSeq   uint32
 	hw       HWCounters
 	srqNum   uint32
@@ -158,7 +163,11 @@ func (c *Context) Close() error {
 		}
 	}
 	c.keys.releaseAll()
+	for _, ch := range c.channels {
+		ch.end()
+	}
 	c.closed, c.progressed = true, true
+	c.down("", 0, ErrDestroyed)
 	c.unlock()
 	c.stopProgress()
 	err := c.port.Close()
@@ -182,7 +191,7 @@ func (c *Context) now() time.Time {
 func (c *Context) cqOverflow(cq *CQ) {
 	c.event(AsyncEvent{Type: EventCQErr, CQ: cq, Err: ErrOverflow})
 	for _, q := range c.qps {
-		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq) {
+		if q != nil && (q.init.SendCQ == cq || q.init.RecvCQ == cq || q.recvCQ() == cq) {
 			q.fail(LocQPOpErr, "completion queue overflow")
 		}
 	}
@@ -213,11 +222,14 @@ func (c *Context) poll() int {
 	}
 	n := c.port.Poll((*receiver)(c), pollBudget)
 	if len(c.active) > 0 {
+		c.stirred = false
 		c.runActive()
+		c.settle()
 	}
 	if c.again && c.hook != nil {
 		c.again = false
 		c.hookNap = c.hook()
+		c.settle()
 	}
 	return n
 }
@@ -261,11 +273,14 @@ func (r *receiver) Knock(ep int) {
 
 func (r *receiver) Down(cookie uint32, err error) {
 	if cookie&laneCookie != 0 {
-		r.lanes.down(int(cookie &^ laneCookie))
+		r.lanes.down(int(cookie&^laneCookie), err)
 		return
 	}
 	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {
-		r.qps[cookie].down(err)
+		q := r.qps[cookie]
+		addr := q.attr.AV
+		q.down(err)
+		(*Context)(r).down(addr, q.qpn, err)
 		r.again = true
 	}
 }

@@ -34,6 +34,12 @@
 //
 // All methods may be called by any goroutine. One lock for each context serialises them.
 //
+// # Work that the NIC goes on with by itself
+//
+// A [Counter] counts completions of queue pairs. A [WaitCounter] request holds a send queue until a counter has reached a
+// threshold, and a [SendEnable] lets a managed queue go on: chains of messages that answer each other while no host takes part
+// (CORE-Direct). A host that serves many event sources selects on [CompChannel.C] and [Context.Events].
+//
 // # For a runtime on the NIC
 //
 // [Engine] and [Sink] are the NIC's own side: messages go to a handler packet by packet instead of to receives, and

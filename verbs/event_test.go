@@ -92,6 +92,17 @@ func TestAsyncEvents(t *testing.T) {
 	}
 }
 
+// refusalEvent is the event of a responder that refuses with a status.
+func refusalEvent(st verbs.Status) verbs.EventType {
+	switch st {
+	case verbs.RemInvReqErr:
+		return verbs.EventQPReqErr
+	case verbs.RemAccessErr:
+		return verbs.EventQPAccessErr
+	}
+	return verbs.EventQPFatal
+}
+
 // TestCommEstOnce: not in RTS, and once after each RESET.
 func TestCommEstOnce(t *testing.T) {
 	eachLossless(t, func(t *testing.T, f fabricUnder) {

@@ -11,6 +11,26 @@ import (
 	"outboard/verbs/fabric/inproc"
 )
 
+// A steppedPort is a port whose peers' memory is reached by single steps only.
+type steppedPort struct{ fabric.Port }
+
+func (p steppedPort) Open(ep int, cookie uint32) (fabric.Conn, error) {
+	c, err := p.Port.Open(ep, cookie)
+	if err != nil {
+		return nil, err
+	}
+	return steppedConn{c}, nil
+}
+
+type steppedConn struct{ fabric.Conn }
+
+func (c steppedConn) Direct() fabric.Direct {
+	if d := c.Conn.Direct(); d != nil {
+		return struct{ fabric.Direct }{d}
+	}
+	return nil
+}
+
 // A fencedPort is a port whose peers' memory cannot be reached directly: there is no fabric.Direct, or, with
 // refuse, one that refuses, as cross-memory attach does where the kernel forbids it.
 type fencedPort struct {
@@ -79,12 +99,22 @@ var allFabrics = append([]fabricUnder{
 	{name: "IBTA packets", open: openInproc, opts: verbs.Options{Packets: true}},
 	{name: "shm IBTA packets", open: openShm, opts: verbs.Options{Packets: true}, device: true},
 	{name: "lossy", open: openLossy, lossy: true},
+	{name: "single steps", open: func(t testing.TB) fabric.Port { return steppedPort{openShm(t)} }, device: true},
 }, plainFabrics...)
 
 // eachReliable leaves out the wires on which a NIC-resident runtime cannot work: those with IBTA packets.
 func eachReliable(t *testing.T, f func(t *testing.T, f fabricUnder)) {
 	for _, under := range allFabrics {
 		if !under.lossy && !under.opts.Packets {
+			t.Run(under.name, func(t *testing.T) { f(t, under) })
+		}
+	}
+}
+
+// eachWhole leaves out the wires that lose packets: there a last message, or a refusal, which is not said twice, can be lost.
+func eachWhole(t *testing.T, f func(t *testing.T, f fabricUnder)) {
+	for _, under := range allFabrics {
+		if !under.lossy {
 			t.Run(under.name, func(t *testing.T) { f(t, under) })
 		}
 	}

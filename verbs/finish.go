@@ -33,8 +33,12 @@ func (q *QP) complete(w *wqe, st Status, detail string) {
 	if w.wr.Opcode == BindMW {
 		w.unholdBind()
 	}
-	if q.sendCtr != nil {
-		q.sendCtr.count(st)
+	if w.tm != nil {
+		q.tmSent(w, st, detail)
+		return
+	}
+	if q.counters != nil {
+		q.counters.count(w.wr.Opcode.counterOp(), st)
 	}
 	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
 		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
@@ -56,6 +60,7 @@ func (q *QP) flush(st Status, detail string) {
 func (q *QP) flushSends(st Status, detail string) {
 	s := &q.sq
 	q.retire()
+	q.stopWaiting()
 	flushed := "flushed: " + detail
 	for s.tail != s.head {
 		q.complete(s.at(s.tail), st, detail)
@@ -68,6 +73,7 @@ func (q *QP) flushSends(st Status, detail string) {
 // release forgets all work without completions.
 func (q *QP) release() {
 	s := &q.sq
+	q.stopWaiting()
 	for ; s.tail != s.head; s.tail++ {
 		w := s.at(s.tail)
 		q.ctx.unhold(w.wr.SG, w.held)
@@ -143,7 +149,7 @@ func (q *QP) checkDeadline() {
 		return
 	}
 	why, limit := q.stalled()
-	if why == Success {
+	if why == Success || q.dormant() {
 		s.stall = Success
 		return
 	}
@@ -162,7 +168,7 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 	s := &q.sq
 	g := q.conn.PeerGrant()
 	switch {
-	case s.tail == s.next && (q.holds(s.at(s.next)) || s.at(s.next).wr.Opcode.has(opLocal)): // for something of this side
+	case q.state == SQD && s.tail == s.next && !s.at(s.next).begun: // it waits for RTS
 	case !g.Ready:
 		if q.attr.Timeout != 0 {
 			return RetryExcErr, ackTimeout(q.attr.Timeout) * time.Duration(q.attr.RetryCnt+1)

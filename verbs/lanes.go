@@ -98,15 +98,31 @@ func (l *lanes) join(x *lane, addr string) (err error) {
 	for i := range maxLanes {
 		if err = x.conn.Connect(addr, -1-i); err == nil {
 			x.peer, l.out[addr] = addr, x
-			h := &l.c.header
-			*h = fabric.Header{Op: opHello}
-			x.conn.Send(h, []byte(l.c.port.Addr()), nil) // a new ring has room
+			l.hello(x) // a new ring has room
 			return nil
 		}
 		if !errors.Is(err, fabric.ErrInUse) {
 			break
 		}
 	}
+	return err
+}
+
+// hello says whose packets come on a lane.
+func (l *lanes) hello(x *lane) {
+	h := &l.c.header
+	*h = fabric.Header{Op: opHello}
+	x.conn.Send(h, []byte(l.c.port.Addr()), nil)
+}
+
+// introduce says once more who is here to the port at addr: what was said when the lane was made may be lost, and nobody
+// answers whom he does not know. The error is that of to.
+func (l *lanes) introduce(addr string) error {
+	if x := l.out[addr]; x != nil {
+		l.hello(x)
+		return nil
+	}
+	_, err := l.to(addr)
 	return err
 }
 
@@ -118,7 +134,7 @@ func (l *lanes) knock(endpoint int) {
 }
 
 // down closes a lane whose peer has gone.
-func (l *lanes) down(i int) {
+func (l *lanes) down(i int, err error) {
 	x := l.conns[i]
 	if x == nil {
 		return
@@ -126,6 +142,9 @@ func (l *lanes) down(i int) {
 	delete(l.out, x.peer)
 	l.conns[i] = nil
 	_ = x.conn.Close()
+	if x.peer != "" {
+		l.c.down(x.peer, 0, err)
+	}
 }
 
 // packet takes what comes on a lane: nothing is refused.

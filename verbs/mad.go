@@ -1,6 +1,12 @@
 package verbs
 
-import "outboard/verbs/internal/ib"
+import (
+	"errors"
+	"fmt"
+
+	"outboard/verbs/fabric"
+	"outboard/verbs/internal/ib"
+)
 
 // The general service interface: queue pair 1 of each port, where management datagrams go (IBTA 13.5.1).
 const (
@@ -25,8 +31,31 @@ func (c *Context) OnMAD(f func(from string, mad []byte)) error {
 	return nil
 }
 
+// OnDown has f told of what the wire says is gone: a way to the port at addr (qpn is 0), which may be open again at once; the
+// connection of a queue pair of this side; or, with an empty address and ErrDestroyed, this context, which is closed. f runs as that of
+// OnMAD, under the same rules, and there is one.
+func (c *Context) OnDown(f func(addr string, qpn uint32, err error)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return opErr("register_agent", "", ErrDestroyed, "context is closed")
+	case c.onDown != nil && f != nil:
+		return opErr("register_agent", "", ErrBusy, "what goes down has a taker")
+	}
+	c.onDown = f
+	return nil
+}
+
+// down tells the taker of OnDown.
+func (c *Context) down(addr string, qpn uint32, err error) {
+	if c.onDown != nil {
+		c.onDown(addr, qpn, err)
+	}
+}
+
 // SendMAD sends a management datagram of 256 bytes to queue pair 1 of the port at an address. Like any datagram it can be
-// lost: nil does not mean that it arrives.
+// lost: nil does not mean that it arrives. ErrUnresolved if there is no port at the address.
 func (c *Context) SendMAD(to string, mad []byte) error {
 	const op = "send_mad"
 	if len(mad) != madLen {
@@ -39,6 +68,9 @@ func (c *Context) SendMAD(to string, mad []byte) error {
 	defer c.unlock()
 	if c.closed {
 		return opErr(op, "", ErrDestroyed, "context is closed")
+	}
+	if err := c.lanes.introduce(to); errors.Is(err, fabric.ErrUnreachable) || errors.Is(err, fabric.ErrAddress) {
+		return &Error{Op: op, Object: to, Err: fmt.Errorf("%w: %w", ErrUnresolved, err)}
 	}
 	h := &c.ibHeader
 	*h = ib.Header{Src: c.gids[1], Dst: ib.GIDOf(to), HopLimit: defaultHops, Opcode: ib.UDSendOnly, PKey: pkeyTable[0], DestQP: gsiQPN,

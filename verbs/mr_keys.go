@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"math"
 	"slices"
 
 	"outboard/verbs/fabric"
@@ -117,5 +118,8 @@ func (t *keyTable) covering(addr, n uint64) *MR {
 // The rights of a region as peers read them, fabric.Region.Access, are those of its Access; those of a window of type 2
 // have the number of its queue pair above them, for which alone they are.
 const accessQPN = 8
+
+// windowOfQP are the bits of the number.
+const windowOfQP = math.MaxUint32 &^ (1<<accessQPN - 1)
 
 var _ [1<<accessQPN - 1 - mrRights]byte // they fit

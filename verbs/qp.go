@@ -51,7 +51,8 @@ type QP struct {
 	init   QPInit
 	conn   fabric.Conn
 	direct fabric.Direct
-	slot   uint32 // index in ctx.qps, the fabric's cookie
+	mover  fabric.Mover // direct, if it is one
+	slot   uint32       // index in ctx.qps, the fabric's cookie
 	qpn    uint32
 	state  State
 	attr   QPAttr
@@ -65,13 +66,13 @@ type QP struct {
 	wire *wire // of a queue pair that talks in IBTA packets, else nil
 	srq  *SRQ
 
-	gone     bool      // UC: the peer has left
-	fullAt   time.Time // UC: since when the wire has no room
-	draining bool      // SQD, and requests that had begun are not complete
-	enabled  uint64    // sq.head up to which a managed queue may go
-	sendCtr  *Counter  // count completions, or nil
-	recvCtr  *Counter
-	windows  int // of type 2 bound to it
+	gone     bool              // UC: the peer has left
+	fullAt   time.Time         // UC: since when the wire has no room
+	draining bool              // SQD, and requests that had begun are not complete
+	enabled  uint64            // sq.head up to which a managed queue may go
+	counters *attachedCounters // nil if there are none
+	waits    *Counter          // that the next request waits for, or nil
+	windows  int               // of type 2 bound to it
 }
 
 // qpnBase keeps the numbers 0 and 1 free, which IBTA gives to management.
@@ -100,6 +101,8 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 		return nil, opErr(op, "", ErrInvalid, "qp_type %d: expected RC, UC or UD", in.Type)
 	case in.SRQ != nil && (in.SRQ.ctx != c || in.SRQ.dead):
 		return nil, opErr(op, "", ErrInvalid, "shared receive queue is not a live one of this context")
+	case in.SRQ.matchesTags() && (in.Type != RC || in.Managed):
+		return nil, opErr(op, "", ErrInvalid, "%v, managed %v, with a tag-matching shared receive queue: expected RC, not managed", in.Type, in.Managed)
 	case in.SRQ != nil && in.Sink != nil:
 		return nil, opErr(op, "", ErrInvalid, "a sink and a shared receive queue: expected one of them")
 	case (in.engine || in.Sink != nil) && (c.packets || in.Type != RC):
@@ -130,7 +133,7 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	}
 	q := &QP{ctx: c, pd: pd, init: in, conn: conn, slot: slot, qpn: QPNOf(conn.Endpoint())}
 	q.srq = in.SRQ
-	q.sq.init(in.Cap)
+	q.sq.init(q.sendCap())
 	q.rq.init(in.Cap)
 	q.choosePackets()
 	c.qps[slot] = q
@@ -262,6 +265,7 @@ func (q *QP) connect(a QPAttr) error {
 	}
 	if q.wire == nil {
 		q.direct = q.conn.Direct()
+		q.mover, _ = q.direct.(fabric.Mover)
 	}
 	return nil
 }
@@ -269,7 +273,7 @@ func (q *QP) connect(a QPAttr) error {
 // choosePackets decides whether the queue pair talks in packets for a reason of this side.
 func (q *QP) choosePackets() {
 	q.wire = nil
-	if q.ctx.packets || q.init.Type != RC || q.srq != nil {
+	if q.ctx.packets || q.init.Type != RC || q.srq != nil || q.counted()&countRemote != 0 {
 		q.wire = newWire(q)
 	}
 }
@@ -277,7 +281,7 @@ func (q *QP) choosePackets() {
 // usePackets has the queue pair talk in packets, before it has sent anything.
 func (q *QP) usePackets() {
 	if q.wire == nil {
-		q.wire, q.direct = newWire(q), nil
+		q.wire, q.direct, q.mover = newWire(q), nil, nil
 	}
 }
 
@@ -331,7 +335,7 @@ func (q *QP) reset() {
 	q.release()
 	q.state, q.attr, q.draining, q.enabled = Reset, QPAttr{}, false, 0
 	q.gone, q.fullAt = false, time.Time{}
-	q.sq.init(q.init.Cap)
+	q.sq.init(q.sendCap())
 	q.rq.init(q.init.Cap)
 	q.choosePackets()
 	if connected {
@@ -346,7 +350,7 @@ func (q *QP) rewire() {
 	if !q.parked {
 		// A closed Conn stays in place while parked: it sends and grants nothing.
 		_ = q.conn.Close()
-		q.direct, q.parked = nil, true
+		q.direct, q.mover, q.parked = nil, nil, true
 	}
 	_ = q.unpark()
 }
@@ -382,6 +386,7 @@ func (q *QP) destroy() error {
 	q.state = Reset
 	q.grant()
 	q.release()
+	q.detachCounters()
 	q.unbindWindows()
 	q.ctx.qps[q.slot] = nil
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)

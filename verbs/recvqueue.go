@@ -43,14 +43,14 @@ func (q *QP) completeReceive(wc WC, solicited bool) {
 	}
 	q.rx.receive = nil
 	q.ctx.unhold(w.SG, w.held)
-	if q.recvCtr != nil {
-		q.recvCtr.count(wc.Status)
+	if q.counters != nil {
+		q.counters.count(CountRecv, wc.Status)
 	}
 	wc.ID, wc.QPN = w.ID, q.qpn
 	if q.init.Type != UD {
 		wc.SrcQP = q.attr.DestQPN
 	}
-	q.init.RecvCQ.push(wc, solicited)
+	q.recvCQ().push(wc, solicited)
 	clear(w.SG)
 }
 

@@ -17,6 +17,7 @@ type inbound struct {
 	receive *rqe // that the message being received takes, nil before it is known
 	own     rqe  // its copy, if it came from a shared queue
 	offset  int  // in the SEND being received
+	tm      tmMessage
 
 	// the RDMA WRITE being received
 	key       uint32
@@ -58,6 +59,7 @@ type reply struct {
 	remaining uint64
 	atomic    bool
 	begun     bool
+	again     bool // of a request that came again
 	value     uint64
 }
 

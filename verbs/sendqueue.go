@@ -18,6 +18,7 @@ type wqe struct {
 	local   bool   // a local operation that has been done
 	psn     uint32 // of its first packet, when it goes in IBTA packets; it takes psns of them
 	psns    uint32
+	tm      *tmEntry // of a rendezvous that the NIC serves: the request is its own
 }
 
 // sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait.
@@ -25,7 +26,7 @@ type sendQueue struct {
 	ring             []wqe
 	sge              []SGE
 	inline           []byte
-	dests            []UDDest // of UD
+	args             []wrArgs // of requests that have some; nil until then
 	maxSGE           int
 	maxInline        int
 	head, next, tail uint64
@@ -40,21 +41,6 @@ type sendQueue struct {
 func (s *sendQueue) init(c QPCap) {
 	*s = sendQueue{ring: make([]wqe, c.SendWR), sge: make([]SGE, c.SendWR*max(c.SendSGE, 1)), inline: make([]byte, c.SendWR*c.Inline),
 		maxSGE: c.SendSGE, maxInline: c.Inline}
-}
-
-// keep copies what request i points at: the caller may use that for the next.
-func (s *sendQueue) keep(w *wqe, i int) {
-	if w.wr.Mask != nil {
-		m := *w.wr.Mask
-		w.wr.Mask = &m
-	}
-	if w.wr.UD != nil {
-		if s.dests == nil {
-			s.dests = make([]UDDest, len(s.ring))
-		}
-		s.dests[i] = *w.wr.UD
-		w.wr.UD = &s.dests[i]
-	}
 }
 
 // takesReceive tells whether a request takes a receive of the peer.
@@ -72,6 +58,15 @@ func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
 // its request, or a later one, has completed.
 func (q *QP) PostSend(wrs ...SendWR) error {
 	q.ctx.mu.Lock()
+	if len(wrs) == 1 && q.postLone(&wrs[0]) {
+		q.ctx.unlock()
+		return nil
+	}
+	return q.postList(wrs)
+}
+
+// postList posts requests to the send queue and leaves the NIC.
+func (q *QP) postList(wrs []SendWR) error {
 	defer q.ctx.unlock()
 	for i := range wrs {
 		if err := q.postSend(&wrs[i]); err != nil {
@@ -79,22 +74,30 @@ func (q *QP) PostSend(wrs ...SendWR) error {
 			return err
 		}
 	}
+	if q.ctx.stirred {
+		q.ctx.settle()
+	}
 	return nil
 }
 
 func (q *QP) postSend(wr *SendWR) *Error {
 	n, err := q.checkSend(wr)
-	if err != nil {
-		return err
+	if err == nil {
+		q.enqueue(wr, n)
 	}
+	return err
+}
+
+// enqueue appends a request of n bytes that has been checked, and runs the queue.
+func (q *QP) enqueue(wr *SendWR, n int) {
 	s := &q.sq
 	i := int(s.head % uint64(len(s.ring)))
 	w := &s.ring[i]
 	*w = wqe{wr: *wr, length: n}
-	w.wr.SG = s.sge[i*max(s.maxSGE, 1):][:0]
-	if wr.Mask != nil || wr.UD != nil {
-		s.keep(w, i)
+	if wr.rare() {
+		s.keep(i, &w.wr)
 	}
+	w.wr.SG = s.sge[i*max(s.maxSGE, 1):][:0]
 	if wr.Flags&Inline != 0 {
 		buf := s.inline[i*s.maxInline:][:0]
 		for _, g := range wr.SG {
@@ -112,15 +115,14 @@ func (q *QP) postSend(wr *SendWR) *Error {
 	switch q.state {
 	case Err:
 		q.flush(WRFlushErr, "queue pair is in ERR")
-		return nil
+		return
 	case SQE:
 		q.flushSends(WRFlushErr, "send queue is in SQE")
-		return nil
+		return
 	}
 	if q.progress() {
 		q.wake()
 	}
-	return nil
 }
 
 // checkSend checks what a post can check at once and returns the length.
@@ -130,6 +132,8 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 	switch {
 	case q.dead:
 		return 0, opErr(op, q.name(), ErrDestroyed, "destroyed")
+	case q.srq.matchesTags():
+		return 0, opErr(op, q.name(), ErrInvalid, "the send queue belongs to tag-matching %s", q.srq.name())
 	case q.state < RTS:
 		return 0, opErr(op, q.name(), ErrState, "state %v: expected RTS", q.state)
 	case wr.Opcode >= numOpcodes:

@@ -12,13 +12,15 @@ type SRQ struct {
 	limit int // of an armed EventSRQLimit, else 0
 	users int // queue pairs
 	dead  bool
+	tm    *tagMatching // nil of a basic one
 }
 
 // SRQInit says how to make a shared receive queue.
 type SRQInit struct {
-	MaxWR  int // receives outstanding
-	MaxSGE int // pieces of one receive
-	Limit  int // see SRQ.Modify
+	MaxWR  int     // receives outstanding
+	MaxSGE int     // pieces of one receive
+	Limit  int     // see SRQ.Modify
+	TM     *TMInit // makes it a tag-matching one
 }
 
 // CreateSRQ makes a shared receive queue.
@@ -43,10 +45,15 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 		return nil, opErr(op, "", ErrLimit, "%d shared receive queues, the most there can be", c.srqs)
 	}
 	c.srqNum++
-	c.srqs++
 	s := &SRQ{ctx: c, pd: pd, num: c.srqNum, limit: in.Limit}
 	s.rq.init(QPCap{RecvWR: in.MaxWR, RecvSGE: in.MaxSGE})
+	if in.TM != nil {
+		if err := s.initTM(*in.TM); err != nil {
+			return nil, err
+		}
+	}
 	pd.refs++
+	c.srqs++
 	return s, nil
 }
 
@@ -65,7 +72,12 @@ func (s *SRQ) Query() (SRQInit, error) {
 	if s.gone() {
 		return SRQInit{}, opErr("query_srq", s.name(), ErrDestroyed, "destroyed")
 	}
-	return SRQInit{MaxWR: len(s.rq.ring), MaxSGE: s.rq.maxSGE, Limit: s.limit}, nil
+	in := SRQInit{MaxWR: len(s.rq.ring), MaxSGE: s.rq.maxSGE, Limit: s.limit}
+	if s.tm != nil {
+		tm := s.tm.init
+		in.TM = &tm
+	}
+	return in, nil
 }
 
 // SRQMask says what SRQ.Modify sets.
@@ -112,7 +124,7 @@ func (s *SRQ) Destroy() error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	switch {
-	case s.gone():
+	case s.dead:
 		return opErr("destroy_srq", s.name(), ErrDestroyed, "destroyed before")
 	case s.users > 0:
 		return opErr("destroy_srq", s.name(), ErrBusy, "%d queue pairs use it", s.users)
@@ -120,6 +132,12 @@ func (s *SRQ) Destroy() error {
 	s.dead = true
 	s.pd.refs--
 	s.ctx.srqs--
+	if s.tm != nil {
+		s.tm.destroy(s.ctx)
+	}
+	if s.ctx.closed {
+		return nil // the regions went with the context
+	}
 	for r := &s.rq; r.tail != r.head; r.tail++ {
 		w := r.at(r.tail)
 		s.ctx.unhold(w.SG, w.held)

@@ -38,7 +38,8 @@ type wire struct {
 // savedReply is a read or an atomic that was served, kept for when the answer is lost and it comes again.
 type savedReply struct {
 	reply
-	psns uint32
+	psns    uint32
+	counted bool
 }
 
 // window is the number of packets that a requester has on the wire at most, besides responses; and an acknowledgement is asked for

@@ -83,6 +83,8 @@ func (q *QP) sendReplyRequest(w *wqe) bool {
 	switch {
 	case w.replied:
 		return true
+	case !w.reply && q.attr.MaxRdAtomic == 0:
+		return q.failInTurn(LocQPOpErr, w.wr.Opcode.String()+" with MAX_QP_RD_ATOMIC 0")
 	case !w.reply && q.sq.reads >= int(q.attr.MaxRdAtomic):
 		return false
 	case !w.reply:

@@ -126,23 +126,34 @@ func (q *QP) notReady() bool {
 func (q *QP) execSend(h *ib.Header, p []byte) bool {
 	r, op := &q.rx, h.Opcode
 	if op.Starts() {
-		if !q.takeReceive() {
+		r.offset, r.tm = 0, tmMessage{}
+		if q.srq.matchesTags() {
+			if !q.matchTag(h, p) {
+				return false
+			}
+		} else if !q.takeReceive() {
 			return q.notReady()
 		}
-		r.offset = 0
 		if st, why := q.checkReceive(); st != Success {
 			q.completeReceive(WC{Status: st, Detail: why}, true)
 			return q.malformedReceive(why)
+		}
+		switch r.tm.kind {
+		case tmRendezvous:
+			return q.rendezvous(h, p)
+		case tmEager:
+			p = p[TMHSize:]
 		}
 	}
 	if why := r.place(p); why != "" {
 		return q.tooLong(why)
 	}
 	if r.mid = midSend; !op.Ends() {
-		return true
+		return !op.Starts() || q.tmMatched()
 	}
 	r.mid = midNone
 	wc := WC{Opcode: WCRecv, Bytes: r.offset}
+	q.tmDone(&wc, !op.Starts())
 	switch {
 	case op.HasImm():
 		wc.Imm, wc.HasImm = h.Imm, true
@@ -150,7 +161,8 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 		if why := q.invalidateFor(h.Inv); why != "" {
 			return q.badInvalidate(why)
 		}
-		wc.InvKey, wc.Flags = h.Inv, WithInv
+		wc.InvKey = h.Inv
+		wc.Flags |= WithInv
 	}
 	q.ctx.hw.RDMARecvs++
 	q.completeReceive(wc, h.Solicited)
@@ -207,6 +219,9 @@ func (q *QP) execWrite(h *ib.Header, p []byte) bool {
 	r.remaining -= uint64(len(p))
 	if r.mid = midWrite; op.Ends() {
 		r.mid = midNone
+		if q.counters != nil {
+			q.counters.count(CountRemoteWrite, Success)
+		}
 	}
 	if op.HasImm() {
 		q.completeReceive(WC{Opcode: WCRecvWriteImm, Bytes: r.offset, Imm: h.Imm, HasImm: true}, h.Solicited)
@@ -221,6 +236,7 @@ func (q *QP) execRead(h *ib.Header, psns uint32) bool {
 	if _, st, why := q.target(h.RKey, h.VA, uint64(h.Len), RemoteRead); st != Success {
 		return q.refuse(st, why)
 	}
+	q.forgetAgain()
 	return q.serve(reply{key: h.RKey, psn: h.PSN, addr: h.VA, remaining: uint64(h.Len)}, psns)
 }
 
@@ -229,6 +245,7 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	if st != Success {
 		return q.refuse(st, why)
 	}
+	q.forgetAgain()
 	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
@@ -239,6 +256,14 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 var atomicOps = map[ib.Opcode]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
 	ib.RCMaskedFetchAdd: MaskedFetchAdd, ib.RCMaskedCmpSwap: MaskedCompareSwap}
 
+// forgetAgain makes room for the answer to a new request. What is answered again and does not fit beside it has come: the
+// requester would not have sent a new one.
+func (q *QP) forgetAgain() {
+	for x := &q.rx; len(x.replies) > 0 && len(x.replies) >= int(q.attr.MaxDestRdAtomic) && x.replies[0].again; {
+		x.dropReply()
+	}
+}
+
 // serve queues an answer and saves it for when it is asked for again.
 func (q *QP) serve(a reply, psns uint32) bool {
 	if !q.queueReply(a) {
@@ -248,7 +273,7 @@ func (q *QP) serve(a reply, psns uint32) bool {
 	if len(x.saved) >= int(q.attr.MaxDestRdAtomic) {
 		x.saved = append(x.saved[:0], x.saved[1:]...)
 	}
-	x.saved = append(x.saved, savedReply{a, psns})
+	x.saved = append(x.saved, savedReply{reply: a, psns: psns})
 	return true
 }
 
@@ -267,6 +292,7 @@ func (q *QP) answerAgain(h *ib.Header) {
 			continue
 		}
 		a := s.reply
+		a.again = true
 		if !a.atomic {
 			off := uint64(at) * uint64(q.wire.mtu)
 			if h.RKey != s.key || h.VA != s.addr+off || uint64(h.Len) != s.remaining-off {
@@ -296,8 +322,12 @@ func (q *QP) replaceReplies(a reply) {
 func (q *QP) wireRespond() {
 	x := &q.rx
 	for len(x.replies) > 0 {
-		if !q.sendResponse(&x.replies[0]) {
+		r := &x.replies[0]
+		if !q.sendResponse(r) {
 			return
+		}
+		if q.counters != nil {
+			q.countAnswer(r.lastPSN())
 		}
 		x.dropReply()
 	}

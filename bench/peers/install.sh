@@ -1,5 +1,5 @@
 #!/bin/sh
-# install.sh [DIR] - installs Open MPI and MPICH from Debian's packages and builds mpibench for both.
+# install.sh [DIR] - installs Open MPI, MPICH and UCX's benchmark from Debian's packages and builds mpibench for the former two.
 #
 # DIR holds the programs; it defaults to $XDG_CACHE_HOME/outboard/peers, or ~/.cache/outboard/peers, which is where
 # `outboard bench --peers` looks for them. What is there already is left alone.
@@ -11,7 +11,7 @@ fail() {
 }
 
 here=$(cd "$(dirname "$0")" && pwd)
-packages="openmpi-bin libopenmpi-dev mpich libmpich-dev"
+packages="openmpi-bin libopenmpi-dev mpich libmpich-dev ucx-utils"
 
 if [ $# -gt 1 ]; then
 	fail "want at most one argument, the folder for the programs; got $#: $*"
@@ -27,12 +27,12 @@ if [ -z "$dir" ]; then
 fi
 
 missing=
-for command in mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.mpich; do
+for command in mpicc.openmpi mpirun.openmpi mpicc.mpich mpiexec.mpich ucx_perftest; do
 	command -v "$command" >/dev/null || missing="$missing $command"
 done
 if [ -n "$missing" ]; then
 	command -v apt-get >/dev/null ||
-		fail "missing:$missing; there is no apt-get here, install Open MPI and MPICH under these names yourself"
+		fail "missing:$missing; there is no apt-get here, install Open MPI, MPICH and UCX under these names yourself"
 	[ "$(id -u)" = 0 ] || fail "missing:$missing; installing them needs root: sudo apt-get install $packages"
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -q

@@ -19,8 +19,8 @@ import (
 
 func init() {
 	commands = append(commands, command{
-		name: "bench", args: "[flags] [BENCHMARK...]",
-		summary: "Measure message passing, beside Open MPI and MPICH with -peers",
+		name: "bench", args: "[flags] [BENCHMARK...] | bench verbs [flags]",
+		summary: "Measure message passing, beside Open MPI and MPICH with -peers; or the verbs, as perftest does",
 		run:     benchCommand,
 	})
 }
@@ -49,6 +49,9 @@ const (
 func benchCommand(std stdio, args []string) int {
 	if len(args) > 0 && args[0] == benchWorkerFlag {
 		return benchWorker(std, args[1:])
+	}
+	if len(args) > 0 && args[0] == benchVerbsWord {
+		return benchVerbs(std, args[1:])
 	}
 	request, code, ok := parseBench(std, args)
 	if !ok {

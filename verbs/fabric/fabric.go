@@ -204,6 +204,17 @@ type Direct interface {
 	CompareSwap(r *Region, addr, compare, swap uint64) (old uint64, err error)
 }
 
+// A Mover is a Direct that makes a whole access in one call, for one that is alone: short ones cost little more than the
+// cache line that moves.
+type Mover interface {
+	Direct
+	// Move copies p to the peer's memory at addr, or from there unless write, between an Enter and a Leave of its own, if
+	// all is well: everything sent on the Conn is acknowledged, the peer's Grant is Ready, the Grant and the Region that key names are of
+	// one PD, both have all of the rights need and the Region none of bar, it holds the len(p) bytes, of which there is at least one, and they lie in memory that is mapped here.
+	// Otherwise it moves nothing and returns false: the single steps tell what is wrong, or do it by other means.
+	Move(key, need, bar uint32, addr uint64, p []byte, write bool) bool
+}
+
 // Errors of this package, to be tested with errors.Is.
 var (
 	ErrClosed      = errors.New("fabric: port closed")

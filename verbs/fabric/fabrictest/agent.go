@@ -281,6 +281,16 @@ func (a *agent) doMemory(c command, conn fabric.Conn, r *result) (err error) {
 		err = d.ReadAt(&c.Region, r.Data, c.At)
 	case "writeat":
 		err = d.WriteAt(&c.Region, c.Data, c.At)
+	case "move": // X is 1 to write Data, 0 to read N bytes
+		m, mover := d.(fabric.Mover)
+		if !mover {
+			return fmt.Errorf("%w: %T is no Mover", fabric.ErrRefused, d)
+		}
+		if c.X == 0 {
+			c.Data = make([]byte, c.N)
+		}
+		r.OK = m.Move(c.Region.Key, c.Region.Access, 0, c.At, c.Data, c.X == 1)
+		r.Data = c.Data
 	case "fetchadd":
 		for range max(c.N, 1) {
 			if r.X, err = d.FetchAdd(&c.Region, c.At, c.X); err != nil {

@@ -23,6 +23,7 @@ func testNoAllocation(t *testing.T, open Open) {
 		t.Fatal(err)
 	}
 	direct := c[0].Direct()
+	mover, _ := direct.(fabric.Mover)
 	var r fabric.Region
 	paths := map[string]func(){
 		"empty": func() { p[1].Poll(&count, 16) },
@@ -45,9 +46,16 @@ func testNoAllocation(t *testing.T, open Open) {
 			}
 			direct.Leave()
 		},
+		"move": func() {
+			c[1].Grant(fabric.Grant{Ready: true})
+			if mover != nil && !mover.Move(0x100, 0, 0, base, small, true) && c[0].Sent() == c[0].Acked() {
+				t.Fatal("nothing moved")
+			}
+		},
 	}
 	if direct == nil {
 		delete(paths, "direct")
+		delete(paths, "move")
 	}
 	for name, f := range paths {
 		f()

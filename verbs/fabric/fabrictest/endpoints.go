@@ -145,8 +145,10 @@ func testErrors(e *env) {
 	ep := e.a.open(9, 1)
 	e.a.wantErr(fabric.ErrInUse, command{Do: "open", EP: 9})
 	e.a.wantErr(fabric.ErrNoEndpoint, command{Do: "connect", EP: ep, Addr: e.b.addr, PeerEP: e.b.attr.Endpoints})
-	e.a.wantErr(fabric.ErrNoEndpoint, command{Do: "connect", EP: ep, Addr: e.b.addr, PeerEP: -1})
-	e.a.connect(ep, e.b, 1)
+	e.a.wantErr(fabric.ErrNoEndpoint, command{Do: "connect", EP: ep, Addr: e.b.addr, PeerEP: -1 - e.b.attr.Endpoints})
+	last := e.b.open(e.b.attr.Endpoints-1, 2)
+	e.a.connect(ep, e.b, -1)
+	e.b.connect(last, e.a, ep)
 	e.a.wantErr(fabric.ErrInUse, command{Do: "connect", EP: ep, Addr: e.b.addr, PeerEP: 2})
 	if r := e.a.do(command{Do: "new", Options: Options{Endpoints: 1 << 20}}); r.Err.Text == "" {
 		e.Fatal("a port with a million endpoints")

@@ -54,6 +54,7 @@ var suite = []test{
 	{"RegionErrors", testRegionErrors},
 	{"Direct", testDirect},
 	{"DirectBounds", testDirectBounds},
+	{"Move", testMove},
 	{"Atomics", testAtomics},
 	{"AtomicsConcurrent", testAtomicsConcurrent},
 	{"WithdrawWaits", testWithdrawWaits},

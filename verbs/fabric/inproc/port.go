@@ -105,6 +105,8 @@ func (q peer) Map(h *port.Held, off uint64, n int) ([]byte, error) {
 	return h.Buf[off : off+uint64(n) : off+uint64(n)], nil
 }
 
+func (q peer) Device() []byte { return nil }
+
 func (q peer) Copy(*port.Held, uint64, []byte, bool) error { return fabric.ErrRefused }
 
 // A bell parks the goroutines that sleep.

@@ -74,6 +74,18 @@ func (r *remote) Map(h *port.Held, off uint64, n int) ([]byte, error) {
 	return unsafe.Slice((*byte)(unsafe.Add(base, at+off)), n), nil
 }
 
+// Device implements port.Peer.
+func (r *remote) Device() []byte {
+	if r.local != nil {
+		return nil
+	}
+	base, err := r.seg.device()
+	if err != nil || base == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(base), r.seg.shape.memory)
+}
+
 func (r *remote) fault(h *port.Held, off uint64, n int) error {
 	return fmt.Errorf("%w: %d bytes at offset %d of region %#x of process %d", fabric.ErrFault, n, off, h.Key, r.addr.pid)
 }

@@ -19,9 +19,12 @@ type Held struct {
 // direct implements fabric.Direct for a Conn. While held.Key is not 0 the key stands in
 // the hazard word of the ring that the Conn sends on, which lies in the owner's memory.
 type direct struct {
-	c    *Conn
-	held Held
+	c      *Conn
+	held   Held
+	device []byte // the peer's device memory, once it was needed
 }
+
+var _ fabric.Mover = (*direct)(nil)
 
 func (d *direct) Enter(key uint32) (fabric.Region, bool) {
 	c := d.c
@@ -80,9 +83,9 @@ func (d *direct) move(r *fabric.Region, p []byte, addr uint64, write bool) error
 	case mem == nil:
 		return d.c.peer.Copy(&d.held, off, p, write)
 	case write:
-		copy(mem, p)
+		transfer(mem, p)
 	default:
-		copy(p, mem)
+		transfer(p, mem)
 	}
 	return nil
 }

@@ -50,6 +50,8 @@ type Peer interface {
 	// Map returns n bytes at offset off of a held region as memory of this process, or nil
 	// if it can't be. Copy moves p to or from there by other means.
 	Map(h *Held, off uint64, n int) ([]byte, error)
+	// Device returns the device memory of a peer in another process, mapped until Hangup, or nil if there is none.
+	Device() []byte
 	Copy(h *Held, off uint64, p []byte, write bool) error
 }
 

@@ -33,8 +33,9 @@ func (r Ring) SetGrant(g fabric.Grant) {
 
 // Grant returns what the receiver's side published: the zero Grant if it
 // published nothing, or if it stopped in the middle.
-func (r Ring) Grant() fabric.Grant {
-	w := &r.ctl.grant
+func (r Ring) Grant() fabric.Grant { return r.ctl.grant.load() }
+
+func (w *grant) load() fabric.Grant {
 	for range grantTries {
 		seq := w.seq.Load()
 		g := fabric.Grant{Ready: w.ready.Load() == 1, PD: w.pd.Load(), Access: w.access.Load()}

@@ -145,6 +145,14 @@ func (s *Sender) Acked() uint64 {
 	return s.tail
 }
 
+// Idle tells whether the receiver has released, and said so, everything that was sent.
+func (s *Sender) Idle() bool {
+	return s.head == s.tail || s.Acked() == s.head
+}
+
+// Grant returns what the receiver's side published.
+func (s *Sender) Grant() fabric.Grant { return s.ring.ctl.grant.load() }
+
 // Hold says in the ring that the sender's side uses the remote key, 0 for none. It ends
 // with a full memory fence.
 func (s *Sender) Hold(key uint32) { s.ring.ctl.hazard.Store(key) }

@@ -1,0 +1,101 @@
+package cm
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+
+	"outboard/verbs"
+	"outboard/verbs/internal/ib"
+)
+
+// Dial connects a queue pair of a device with one of whoever listens at an address ("Addresses" above), as
+// rdma_connect(3) does, and returns when the connection is up: the queue pair is in RTS.
+//
+// Errors: *RejectedError if the peer refuses, which is ErrRefused if nobody listens; ErrUnreachable if there is no such peer or it
+// does not answer, then also ErrTimeout, or goes away meanwhile; ErrAddress; ErrInvalid for parameters out of range; ctx's error; or that of
+// the queue pair. A queue pair of the caller's is then in INIT, unless the error is of the last moment and it is in RTR or RTS.
+func Dial(ctx context.Context, dev *verbs.Context, address string, p Params) (*Conn, error) {
+	const op = "dial"
+	param, err := p.check(op, MaxRequestData)
+	if err != nil {
+		return nil, err
+	}
+	peer, port, err := resolve(ctx, dev, address)
+	if err != nil {
+		return nil, err
+	}
+	for stale := false; ; {
+		conn, err := dial(ctx, dev, peer, port, p, param)
+		var rej *RejectedError
+		switch {
+		case err == nil:
+			return conn, nil
+		case errors.As(err, &rej) && rej.Reason == InvalidMTU && len(rej.info) == 1 && (p.MTU == 0 || mtuCode(p.MTU) > rej.info[0]) && rej.info[0] >= 1 && rej.info[0] < 5:
+			p.MTU = mtuBytes(rej.info[0]) // the peer says what would do: it becomes smaller each time
+		case errors.As(err, &rej) && rej.Reason == StaleConnection && !stale:
+			stale = true // now the peer has cleaned up
+		default:
+			return nil, &Error{Op: op, Addr: address, Err: err}
+		}
+	}
+}
+
+func dial(ctx context.Context, dev *verbs.Context, peer string, port uint16, p Params, param ConnParam) (*Conn, error) {
+	a, err := agentOf(dev)
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(a, peer)
+	reason := ConsumerReject
+	if err := c.dial(ctx, port, &p, param, &reason); err != nil {
+		c.cancel(reason)
+		return nil, err
+	}
+	return c, nil
+}
+
+// dial takes the connection up. In an error it leaves what the peer is to be told.
+func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam, reason *RejectReason) error {
+	param.clip(c.a.dev)
+	if err := c.makeQP(p, param); err != nil {
+		return err
+	}
+	_, made := c.qp.Query()
+	if made.Type == verbs.UD {
+		return fail("dial", "", ErrInvalid, "a queue pair of UD is not connected")
+	}
+	code := c.a.maxMTU
+	if p.MTU != 0 {
+		code = mtuCode(p.MTU)
+	}
+	psn := rand.Uint32() & psnMask
+	src, dst := ib.GIDOf(c.LocalAddr()), ib.GIDOf(c.peer)
+	req := &ib.REQ{ServiceID: serviceID(port), LocalQPN: c.qp.QPN(), StartingPSN: psn, ServiceType: ib.ServiceType(made.Type),
+		ResponderResources: param.ResponderResources, InitiatorDepth: param.InitiatorDepth,
+		RetryCount: param.RetryCount, RNRRetryCount: param.RNRRetryCount, PKey: defaultPKey, MTU: code, SRQ: made.SRQ != nil,
+		Primary: ib.Path{LocalLID: ib.LIDOf(c.LocalAddr()), RemoteLID: ib.LIDOf(c.peer), LocalGID: src, RemoteGID: dst, HopLimit: 64, AckTimeout: p.AckTimeout}}
+	copy(req.PrivateData[:], append(appendHeader(nil, uint16(c.qp.QPN()), src, dst), p.PrivateData...))
+
+	*reason = Timeout
+	c.a.do(func(m *machine) { c.x = m.connect(c.peer, req, c) })
+	if err := c.await(ctx); err != nil {
+		return err
+	}
+	*reason = ConsumerReject
+	rep := c.x.rep // the machine leaves it alone from here on
+	c.private = append([]byte(nil), rep.PrivateData[:]...)
+	c.mtu = mtuBytes(code)
+	c.param = ConnParam{ResponderResources: min(param.ResponderResources, rep.InitiatorDepth), InitiatorDepth: min(param.InitiatorDepth, rep.ResponderResources),
+		RetryCount: param.RetryCount, RNRRetryCount: param.RNRRetryCount}
+	if err := c.connectQP(peerQP{rep.LocalQPN, rep.StartingPSN, rep.RNRRetryCount}, psn, p.AckTimeout); err != nil {
+		return err
+	}
+	c.a.do(func(m *machine) { m.ready(c.x) })
+	return c.await(ctx)
+}
+
+const (
+	psnMask     = 1<<24 - 1
+	defaultPKey = 0xffff
+)

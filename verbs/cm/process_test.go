@@ -1,0 +1,5 @@
+package cm
+
+const childRole = "CM_TEST_CHILD"
+
+func childMain(string) int { return 2 }

@@ -1,0 +1,111 @@
+package verbs_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"outboard/verbs"
+)
+
+// A request that finds the queue empty has the effects, completions and errors that it has behind another.
+func TestLoneRequests(t *testing.T) {
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
+		for _, test := range []struct {
+			name   string
+			change func(wr *verbs.SendWR, local, mem region)
+			post   error
+			want   verbs.Status
+		}{
+			{"a write", func(*verbs.SendWR, region, region) {}, nil, verbs.Success},
+			{"an inline write", func(wr *verbs.SendWR, _, _ region) { wr.Flags |= verbs.Inline; wr.SG[0].LKey = 0 }, nil, verbs.Success},
+			{"a read", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read }, nil, verbs.Success},
+			{"a fenced read", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read; wr.Flags |= verbs.Fence }, nil, verbs.Success},
+			{"a read that is inline", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read; wr.Flags |= verbs.Inline }, verbs.ErrInvalid, 0},
+			{"too much inline", func(wr *verbs.SendWR, _, _ region) {
+				wr.Flags |= verbs.Inline
+				wr.SG[0].Buf = make([]byte, defaultCap.Inline+1)
+			}, verbs.ErrInvalid, 0},
+			{"unknown flags", func(wr *verbs.SendWR, _, _ region) { wr.Flags |= 1 << 7 }, verbs.ErrInvalid, 0},
+			{"an unknown lkey", func(wr *verbs.SendWR, _, _ region) { wr.SG[0].LKey = 0xabcdef }, nil, verbs.LocProtErr},
+			{"memory beside the region", func(wr *verbs.SendWR, _, _ region) { wr.SG[0].Buf = make([]byte, 8) }, nil, verbs.LocProtErr},
+			{"a read into memory for reading", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read; wr.ID = 77 }, nil, verbs.LocProtErr},
+			{"an unknown rkey", func(wr *verbs.SendWR, _, _ region) { wr.RKey ^= 1 }, nil, verbs.RemAccessErr},
+			{"an address over the end", func(wr *verbs.SendWR, _, mem region) { wr.RemoteAddr = mem.Addr() + 57 }, nil, verbs.RemAccessErr},
+			{"an address before the start", func(wr *verbs.SendWR, _, mem region) { wr.RemoteAddr = mem.Addr() - 1 }, nil, verbs.RemAccessErr},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				a, b := pair(t, f)
+				rights := verbs.Access(verbs.LocalWrite)
+				if test.name == "a read into memory for reading" {
+					rights = 0
+				}
+				local, mem := a.reg(t, pattern(64, 1), rights), b.reg(t, pattern(64, 2), allRights)
+				was := [2][]byte{pattern(64, 1), pattern(64, 2)}
+				wr := verbs.SendWR{ID: 5, Opcode: verbs.Write, Flags: verbs.Signaled, SG: []verbs.SGE{{Buf: local.b[8:16], LKey: local.LKey()}},
+					RemoteAddr: mem.Addr() + 16, RKey: mem.RKey()}
+				test.change(&wr, local, mem)
+				if err := a.qp.PostSend(wr); !errors.Is(err, test.post) {
+					t.Fatalf("post: %v, want %v", err, test.post)
+				}
+				if test.post == nil {
+					wc := a.expect(t, wr.ID, test.want)
+					if op := map[verbs.Opcode]verbs.WCOpcode{verbs.Write: verbs.WCWrite, verbs.Read: verbs.WCRead}[wr.Opcode]; test.want == verbs.Success && (wc.Opcode != op || wc.Bytes != 8 || wc.QPN != a.qp.QPN()) {
+						t.Errorf("completed as %+v", wc)
+					}
+				}
+				if test.post == nil && test.want == verbs.Success {
+					if wr.Opcode == verbs.Read {
+						copy(was[0][8:16], was[1][16:])
+					} else {
+						copy(was[1][16:24], was[0][8:])
+					}
+				}
+				b.sync()
+				if !bytes.Equal(local.b, was[0]) || !bytes.Equal(mem.b, was[1]) {
+					t.Errorf("memory is other than it should be: %x %x", local.b, mem.b)
+				}
+			})
+		}
+	})
+}
+
+// Requests that need no completion do not fill the queue, and the next signaled one completes alone.
+func TestLoneUnsignaled(t *testing.T) {
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
+		a, b := pair(t, f)
+		src, mem := a.reg(t, pattern(8, 1), 0), b.reg(t, make([]byte, 8), allRights)
+		wr := verbs.SendWR{Opcode: verbs.Write, SG: []verbs.SGE{src.sge()}, RemoteAddr: mem.Addr(), RKey: mem.RKey()}
+		for i := range 3 * defaultCap.SendWR {
+			wr.ID, wr.Flags = uint64(i), 0
+			if i%16 == 15 {
+				wr.Flags = verbs.Signaled
+			}
+			must(t, a.qp.PostSend(wr))
+			if i%16 == 15 {
+				a.expect(t, uint64(i), verbs.Success)
+			}
+		}
+		b.sync()
+		if !bytes.Equal(mem.b, src.b) {
+			t.Error("the data is not there")
+		}
+	})
+}
+
+// A queue pair without the right, or that grants no reads, refuses the lone request too, and both sides go to ERR.
+func TestLoneNeedsRights(t *testing.T) {
+	for _, op := range []verbs.Opcode{verbs.Write, verbs.Read} {
+		t.Run(fmt.Sprint(op), func(t *testing.T) {
+			eachFabric(t, func(t *testing.T, f fabricUnder) {
+				a, b := pairWith(t, f, func(_ int, at *verbs.QPAttr) { at.Access = verbs.RemoteAtomic }, nil)
+				src, mem := a.reg(t, make([]byte, 8), verbs.LocalWrite), b.reg(t, make([]byte, 8), allRights)
+				must(t, a.qp.PostSend(verbs.SendWR{ID: 1, Opcode: op, SG: []verbs.SGE{src.sge()}, RemoteAddr: mem.Addr(), RKey: mem.RKey()}))
+				a.expect(t, 1, verbs.RemInvReqErr)
+				a.reaches(t, verbs.Err)
+				b.reaches(t, verbs.Err)
+			})
+		})
+	}
+}
