@@ -82,7 +82,7 @@ func (a *AH) Destroy() error {
 	c := a.pd.ctx
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if a.dead || c.closed {
+	if a.dead {
 		return opErr("destroy_ah", "", ErrDestroyed, "destroyed before")
 	}
 	a.dead = true

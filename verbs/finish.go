@@ -168,7 +168,7 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 	s := &q.sq
 	g := q.conn.PeerGrant()
 	switch {
-	case s.tail == s.next && (q.holds(s.at(s.next)) || s.at(s.next).wr.Opcode.has(opLocal)): // for something of this side
+	case q.state == SQD && s.tail == s.next && !s.at(s.next).begun: // it waits for RTS
 	case !g.Ready:
 		if q.attr.Timeout != 0 {
 			return RetryExcErr, ackTimeout(q.attr.Timeout) * time.Duration(q.attr.RetryCnt+1)

@@ -48,7 +48,7 @@ func TestLoneRequests(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				a, b := pair(t, f)
-				rights := verbs.Access(verbs.LocalWrite)
+				rights := verbs.LocalWrite
 				if test.name == "a read into memory for reading" {
 					rights = 0
 				}

@@ -28,16 +28,11 @@ func (q *QP) send() {
 	s := &q.sq
 	for s.next != s.head && (q.state == RTS || q.state == SQD) {
 		w := s.at(s.next)
-		if q.holds(w) || !q.transmit(w) {
+		if !w.begun && (q.state == SQD || q.held()) || !q.transmit(w) {
 			return
 		}
 		s.next++
 	}
-}
-
-// holds tells whether the next request must not begin now.
-func (q *QP) holds(w *wqe) bool {
-	return !w.begun && (q.state == SQD || q.held())
 }
 
 // transmit puts a request on the wire, or executes it directly, and reports whether all of it is

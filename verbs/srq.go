@@ -45,7 +45,6 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 		return nil, opErr(op, "", ErrLimit, "%d shared receive queues, the most there can be", c.srqs)
 	}
 	c.srqNum++
-	c.srqs++
 	s := &SRQ{ctx: c, pd: pd, num: c.srqNum, limit: in.Limit}
 	s.rq.init(QPCap{RecvWR: in.MaxWR, RecvSGE: in.MaxSGE})
 	if in.TM != nil {
@@ -54,6 +53,7 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 		}
 	}
 	pd.refs++
+	c.srqs++
 	return s, nil
 }
 
@@ -124,7 +124,7 @@ func (s *SRQ) Destroy() error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	switch {
-	case s.gone():
+	case s.dead:
 		return opErr("destroy_srq", s.name(), ErrDestroyed, "destroyed before")
 	case s.users > 0:
 		return opErr("destroy_srq", s.name(), ErrBusy, "%d queue pairs use it", s.users)
