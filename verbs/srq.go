@@ -119,12 +119,12 @@ func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
 	return nil
 }
 
-// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it.
+// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it, ErrDestroyed also when the context has closed.
 func (s *SRQ) Destroy() error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	switch {
-	case s.dead:
+	case s.gone():
 		return opErr("destroy_srq", s.name(), ErrDestroyed, "destroyed before")
 	case s.users > 0:
 		return opErr("destroy_srq", s.name(), ErrBusy, "%d queue pairs use it", s.users)
