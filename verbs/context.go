@@ -63,6 +63,7 @@ type Context struct {
 	madSeq   uint32
 	hw       HWCounters
 	srqNum   uint32
+	srqs     int // live ones
 	ahs      int
 
 	wait     WaitPolicy
@@ -263,10 +264,10 @@ func (r *receiver) Packet(cookie uint32, h *fabric.Header, payload []byte) bool 
 
 func (r *receiver) Knock(ep int) {
 	switch {
-	case r.knock != nil:
-		r.knock(ep)
 	case r.lanes.has(ep):
 		r.lanes.knock(ep)
+	case r.knock != nil:
+		r.knock(ep)
 	}
 }
 

@@ -100,7 +100,7 @@ func (q *QP) fail(st Status, detail string) {
 	if q.state == Err || q.state == Reset {
 		return
 	}
-	q.state = Err
+	q.state, q.draining = Err, false
 	q.grant()
 	q.flush(st, detail)
 	if q.srq != nil {
@@ -119,10 +119,26 @@ func (q *QP) failInTurn(st Status, why string) bool {
 	case q.init.Type == RC:
 		q.fail(st, why)
 	default:
-		q.state = SQE
+		q.state, q.draining = SQE, false
 		q.flushSends(st, why)
 	}
 	return false
+}
+
+// deafAfter is how long a wire without room holds up UC, which is not told whether its peer is there.
+const deafAfter = time.Second
+
+// unheard tells whether a packet for which the wire has no room is lost: on UC, when nobody takes any.
+func (q *QP) unheard() bool {
+	switch {
+	case q.init.Type != UC:
+		return false
+	case q.gone:
+		return true
+	case q.fullAt.IsZero():
+		q.fullAt = q.ctx.now()
+	}
+	return q.ctx.now().Sub(q.fullAt) > deafAfter
 }
 
 // checkDeadline gives up on a peer whose queue pair is not ready, or that
@@ -152,6 +168,7 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 	s := &q.sq
 	g := q.conn.PeerGrant()
 	switch {
+	case q.state == SQD && s.tail == s.next && !s.at(s.next).begun: // it waits for RTS
 	case !g.Ready:
 		if q.attr.Timeout != 0 {
 			return RetryExcErr, ackTimeout(q.attr.Timeout) * time.Duration(q.attr.RetryCnt+1)

@@ -245,7 +245,7 @@ func (q *QP) recvNAK(h *fabric.Header) {
 		st = BadRespErr
 	}
 	if h.Op == opFault {
-		q.accessEvent(st, "direct access of the peer")
+		q.refusalEvent(st, "direct access of the peer")
 		q.fail(WRFlushErr, "the peer's access was refused: "+st.String())
 		return
 	}
