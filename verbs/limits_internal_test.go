@@ -29,6 +29,13 @@ func TestCountedObjects(t *testing.T) {
 			}
 			return cq.Destroy, nil
 		}},
+		{"counters", func(l *Limits) *int { return &l.MaxCounters }, func(c *Context) (func() error, error) {
+			k, err := c.CreateCounter()
+			if err != nil {
+				return nil, err
+			}
+			return k.Destroy, nil
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			port, err := inproc.New().Open(inproc.Options{})

@@ -39,7 +39,8 @@ type wire struct {
 // savedReply is a read or an atomic that was served, kept for when the answer is lost and it comes again.
 type savedReply struct {
 	reply
-	psns uint32
+	psns    uint32
+	counted bool
 }
 
 // window is the number of packets that a requester has on the wire at most, besides responses; and an acknowledgement is asked for
@@ -113,8 +114,9 @@ func (q *QP) sendPacket(h *ib.Header, sg []SGE, off, n int) bool {
 	f := &c.header
 	*f = fabric.Header{Op: opPacket}
 	if !q.conn.Send(f, b, nil) {
-		return false
+		return q.unheard()
 	}
+	q.fullAt = time.Time{}
 	c.hw.SentPkts++
 	c.traced(b)
 	return true

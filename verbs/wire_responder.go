@@ -139,7 +139,7 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 		} else if !q.takeReceive() {
 			return q.notReady()
 		}
-		if st, why := q.checkSG(r.receive.SG, LocalWrite); st != Success {
+		if st, why := q.checkReceive(); st != Success {
 			q.completeReceive(WC{Status: st, Detail: why}, true)
 			return q.malformedReceive(why)
 		}
@@ -224,6 +224,9 @@ func (q *QP) execWrite(h *ib.Header, p []byte) bool {
 	r.remaining -= uint64(len(p))
 	if r.mid = midWrite; op.Ends() {
 		r.mid = midNone
+		if q.counters != nil {
+			q.counters.count(CountRemoteWrite, Success)
+		}
 	}
 	if op.HasImm() {
 		q.completeReceive(WC{Opcode: WCRecvWriteImm, Bytes: r.offset, Imm: h.Imm, HasImm: true}, h.Solicited)
@@ -272,7 +275,7 @@ func (q *QP) serve(a reply, psns uint32) bool {
 	if len(x.saved) >= int(q.attr.MaxDestRdAtomic) {
 		x.saved = append(x.saved[:0], x.saved[1:]...)
 	}
-	x.saved = append(x.saved, savedReply{a, psns})
+	x.saved = append(x.saved, savedReply{reply: a, psns: psns})
 	return true
 }
 
@@ -327,8 +330,12 @@ func (x *wire) queueAgain(r *inbound, a reply, end uint32) {
 func (q *QP) wireRespond() {
 	x := &q.rx
 	for len(x.replies) > 0 {
-		if !q.sendResponse(&x.replies[0]) {
+		r := &x.replies[0]
+		if !q.sendResponse(r) {
 			return
+		}
+		if q.counters != nil {
+			q.countAnswer(r.lastPSN())
 		}
 		x.dropReply()
 	}
