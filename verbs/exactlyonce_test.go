@@ -35,12 +35,12 @@ func drawSide(r *rapid.T, geometry inproc.Options, must bool) (f fabricUnder, pl
 		}
 		return p
 	}
-	f = fabricUnder{open: open}
+	f = fabricUnder{name: "plain", open: open}
 	switch kind := rapid.IntRange(0, 4).Draw(r, "side"); {
 	case kind == 0 && !must:
 		return f, true
 	case kind <= 1:
-		f.opts.Packets = true
+		f.name, f.opts.Packets = "packets", true
 		return f, false
 	}
 	rate := func(what string, most float64) float64 { return rapid.Float64Range(0, most).Draw(r, what) }
@@ -52,7 +52,7 @@ func drawSide(r *rapid.T, geometry inproc.Options, must bool) (f fabricUnder, pl
 	case 2:
 		o.CutAfter, o.HealAfter = rapid.Uint64Range(1, 60).Draw(r, "cut after"), 3*time.Millisecond
 	}
-	f.lossy = true
+	f.name, f.lossy = fmt.Sprintf("%+v", o), true
 	f.open = func(t testing.TB) fabric.Port {
 		p, err := faulty.Wrap(open(t), o)
 		if err != nil {
@@ -77,7 +77,7 @@ func twoWays(t testing.TB, a, b *end, at func(side int, a *verbs.QPAttr)) (fromA
 	fromB, toB = side(b)
 	for i, e := range []*end{fromA, fromB} {
 		x := attrFor([]*end{fromB, fromA}[i])
-		x.Timeout = 10 // 4 ms
+		x.Timeout = 12 // 17 ms: the peer may have to wait for a processor
 		at(i, &x)
 		e.bring(t, x, verbs.RTS)
 	}
@@ -98,6 +98,15 @@ func TestExactlyOnce(t *testing.T) {
 		reads := rapid.Uint8Range(1, 4).Draw(r, "reads")
 		late := rapid.Bool().Draw(r, "late receives")
 		var ms []*program
+		defer func() {
+			if t.Failed() { // outside of rapid, which cannot tell what it has drawn
+				t.Logf("a: %v\nb: %v\nMTU %d, %d reads, late %v, counters %+v, %+v", x.name, y.name, mtu, reads, late, a.ctx.HWCounters(), b.ctx.HWCounters())
+				for _, m := range ms {
+					at, _ := m.a.qp.Query()
+					t.Logf("%v PSNs %d %d: %+v", at.State, at.SQPSN, at.RQPSN, m.p)
+				}
+			}
+		}()
 		for range rapid.IntRange(1, 3).Draw(r, "queue pairs") {
 			psn := [2]uint32{}
 			for i := range psn {

@@ -1,6 +1,7 @@
 package verbs_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -22,17 +23,18 @@ const (
 
 // A speaker speaks IBTA packets by hand to a queue pair of the host, whose NIC runs only when told, by a clock that stands still.
 type speaker struct {
-	port  fabric.Port
-	conn  fabric.Conn
-	host  *end
-	now   time.Time
-	state verbs.State
-	mem   region // of the host, for the peer
-	src   region // of the host, what it sends
-	gid   ib.GID
-	deaf  bool     // leaves what comes on the wire
-	heard []string // what the host has said
-	fault string   // what was wrong with a packet that the host has sent
+	port   fabric.Port
+	conn   fabric.Conn
+	host   *end
+	now    time.Time
+	state  verbs.State
+	mem    region // of the host, for the peer
+	src    region // of the host, what it sends
+	gid    ib.GID
+	deaf   bool     // leaves what comes on the wire
+	heard  []string // what the host has said
+	leaked bool     // a packet had guard in it
+	fault  string   // what was wrong with a packet that the host has sent
 }
 
 // How data looks: every two bytes hold their place, so that a piece of it tells where it is from. Memory of the host has the highest
@@ -171,6 +173,7 @@ func (s *ear) Packet(_ uint32, f *fabric.Header, p []byte) bool {
 	case h.Src != ib.LinkLocal(s.host.ctx.Addr()) || h.Dst != s.gid || h.DestQP != verbs.QPNOf(s.conn.Endpoint()) || h.PKey != 0xffff || !h.MigReq || h.HopLimit != 64:
 		s.fault = fmt.Sprintf("path of a packet: %+v", h)
 	}
+	s.leaked = s.leaked || bytes.Contains(p, guard[:8])
 	s.heard = append(s.heard, spell(&h, payload))
 	return true
 }
