@@ -53,6 +53,7 @@ type Context struct {
 
 	packets  bool // queue pairs talk in IBTA packets
 	lanes    lanes
+	uds      []*QP // of UD, by number
 	gids     [2]GID
 	ibHeader ib.Header // of the packet being sent or received
 	frame    []byte    // the packet being sent
@@ -221,6 +222,9 @@ func (c *Context) poll() int {
 		c.thread.dismiss(c.port)
 	}
 	n := c.port.Poll((*receiver)(c), pollBudget)
+	if c.lanes.scant && c.visits%laneLook == 0 {
+		c.lanes.makeRoom()
+	}
 	if len(c.active) > 0 {
 		c.stirred = false
 		c.runActive()
@@ -253,7 +257,7 @@ type receiver Context
 
 func (r *receiver) Packet(cookie uint32, h *fabric.Header, payload []byte) bool {
 	if cookie&laneCookie != 0 {
-		r.lanes.packet(h, payload)
+		r.lanes.packet(cookie, h, payload)
 		return true
 	}
 	if int(cookie) >= len(r.qps) || r.qps[cookie] == nil {
@@ -273,7 +277,7 @@ func (r *receiver) Knock(ep int) {
 
 func (r *receiver) Down(cookie uint32, err error) {
 	if cookie&laneCookie != 0 {
-		r.lanes.down(int(cookie&^laneCookie), err)
+		r.lanes.down(cookie, err)
 		return
 	}
 	if int(cookie) < len(r.qps) && r.qps[cookie] != nil {

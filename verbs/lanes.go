@@ -2,49 +2,67 @@ package verbs
 
 import (
 	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"outboard/verbs/fabric"
 	"outboard/verbs/internal/ib"
 )
 
-// Packets that belong to no connection, the datagrams of UD and of QP1, travel on lanes: connections between two ports,
-// made when first needed, at the last endpoints of each. A lane receives from whoever has joined
-// its endpoint and sends, if this side has joined one of a peer's, to that peer; the two need not be the same.
+// Packets that belong to no connection, the datagrams of UD and of QP1, travel on lanes: one-way connections between two ports.
+// A lane is made when it is first needed, from any endpoint of the sender to a free one of the last of the receiver. When these
+// become scarce the receiver closes lanes on which nothing has come for a while, so that they serve any number of peers in turn.
 type lanes struct {
 	c     *Context
-	first int              // endpoint of lane 0
-	conns []*lane          // by number, nil where closed
-	out   map[string]*lane // by the peer's address
+	first int     // endpoint of the first lane that peers send on
+	in    []*lane // those lanes; nil where closed
+	out   []*lane // lanes to peers, by number; nil where closed
+	to    map[string]*lane
+	scant bool // too few of those that peers send on are free, and none is idle
 	// Neighbours: ports that have been heard of. Empty in byLID: more than one port has it.
 	byGID map[GID]string
 	byLID map[uint16]string
 }
 
+// lane is one end of a lane.
 type lane struct {
 	conn fabric.Conn
-	peer string // that it sends to, or empty
+	peer string    // that it leads to
+	num  int       // of such a lane
+	used time.Time // when something came, on the other end
 }
 
 const (
-	maxLanes      = 32
-	minEndpoints  = 128     // of a port that has lanes
-	laneCookie    = 1 << 31 // in the fabric's cookie
+	maxLanes      = 32                     // that peers send on
+	spareLanes    = maxLanes / 4           // of these that are kept free, if others are idle
+	laneIdle      = 100 * time.Millisecond // makes a lane idle
+	laneLook      = 1 << 10                // polls between looks for idle lanes when they are scant
+	minEndpoints  = 128                    // of a port that has lanes
 	maxNeighbours = 4096
 	maxAddrLen    = 200 // fabric.Port.Addr
+
+	// In the fabric's cookie.
+	laneCookie = 1 << 31
+	laneOut    = 1 << 30
 )
 
-func (l *lanes) init(c *Context, endpoints int) {
-	*l = lanes{c: c, first: endpoints, out: map[string]*lane{}, byGID: map[GID]string{}, byLID: map[uint16]string{}}
-	if endpoints >= minEndpoints {
-		l.first = endpoints - maxLanes
-		l.conns = make([]*lane, maxLanes)
+// laneCount is the number of a port's endpoints that are lanes.
+func laneCount(endpoints int) int {
+	if endpoints < minEndpoints {
+		return 0
 	}
+	return maxLanes
+}
+
+func (l *lanes) init(c *Context, endpoints int) {
+	n := laneCount(endpoints)
+	*l = lanes{c: c, first: endpoints - n, in: make([]*lane, n), to: map[string]*lane{}, byGID: map[GID]string{}, byLID: map[uint16]string{}}
 	l.learn(c.port.Addr())
 }
 
-// has tells whether the endpoint is a lane's.
-func (l *lanes) has(endpoint int) bool { return endpoint >= l.first && len(l.conns) > 0 }
+// has tells whether the endpoint is a lane's that peers send on.
+func (l *lanes) has(endpoint int) bool { return endpoint >= l.first && len(l.in) > 0 }
 
 // learn remembers a port.
 func (l *lanes) learn(addr string) {
@@ -60,52 +78,41 @@ func (l *lanes) learn(addr string) {
 	l.byLID[lid] = addr
 }
 
-// open opens the endpoint of lane i.
-func (l *lanes) open(i int) (*lane, error) {
-	conn, err := l.c.port.Open(l.first+i, laneCookie|uint32(i))
+// find finds or makes the lane to a port. An error says that there is no way to it now.
+func (l *lanes) find(addr string) (*lane, error) {
+	if x := l.to[addr]; x != nil {
+		return x, nil
+	}
+	return l.join(addr)
+}
+
+// join makes a lane to a free endpoint of the port at addr.
+func (l *lanes) join(addr string) (*lane, error) {
+	if len(l.in) == 0 {
+		return nil, fabric.ErrNoEndpoint // nobody could answer
+	}
+	num := slices.Index(l.out, nil)
+	if num < 0 {
+		num = len(l.out)
+		l.out = append(l.out, nil)
+	}
+	conn, err := l.c.openEndpoint(fabric.Any, laneCookie|laneOut|uint32(num))
 	if err != nil {
 		return nil, err
 	}
-	conn.Grant(fabric.Grant{Ready: true})
-	l.conns[i] = &lane{conn: conn}
-	return l.conns[i], nil
-}
-
-// to finds or makes the lane to a port. An error says that there is no way to it now.
-func (l *lanes) to(addr string) (*lane, error) {
-	if x := l.out[addr]; x != nil {
-		return x, nil
-	}
-	err := fabric.ErrNoEndpoint
-	for i, x := range l.conns {
-		if x == nil {
-			if x, err = l.open(i); err != nil {
-				continue // its last peer has not left it
-			}
-		} else if x.peer != "" {
-			continue
-		}
-		if err = l.join(x, addr); err == nil {
-			return x, nil
-		}
-		break
-	}
-	return nil, err
-}
-
-// join connects a lane with a free one of the port at addr.
-func (l *lanes) join(x *lane, addr string) (err error) {
 	for i := range maxLanes {
-		if err = x.conn.Connect(addr, -1-i); err == nil {
-			x.peer, l.out[addr] = addr, x
-			l.hello(x) // a new ring has room
-			return nil
-		}
-		if !errors.Is(err, fabric.ErrInUse) {
+		if err = conn.Connect(addr, -1-i); !errors.Is(err, fabric.ErrInUse) {
 			break
 		}
 	}
-	return err
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	x := &lane{conn: conn, peer: addr, num: num}
+	l.out[num], l.to[addr] = x, x
+	l.hello(x) // a new ring has room
+	return x, nil
 }
 
 // hello says whose packets come on a lane.
@@ -116,39 +123,99 @@ func (l *lanes) hello(x *lane) {
 }
 
 // introduce says once more who is here to the port at addr: what was said when the lane was made may be lost, and nobody
-// answers whom he does not know. The error is that of to.
+// answers whom he does not know. The error is that of find.
 func (l *lanes) introduce(addr string) error {
-	if x := l.out[addr]; x != nil {
+	if x := l.to[addr]; x != nil {
 		l.hello(x)
 		return nil
 	}
-	_, err := l.to(addr)
+	_, err := l.find(addr)
 	return err
+}
+
+// leave gives a lane back.
+func (l *lanes) leave(x *lane) {
+	delete(l.to, x.peer)
+	l.out[x.num] = nil
+	_ = x.conn.Close()
 }
 
 // knock opens a lane that a peer has joined.
 func (l *lanes) knock(endpoint int) {
-	if i := endpoint - l.first; l.conns[i] == nil {
-		_, _ = l.open(i) // if it cannot be opened now the peer knocks again
-	}
-}
-
-// down closes a lane whose peer has gone.
-func (l *lanes) down(i int, err error) {
-	x := l.conns[i]
-	if x == nil {
+	i := endpoint - l.first
+	if l.in[i] != nil {
 		return
 	}
-	delete(l.out, x.peer)
-	l.conns[i] = nil
-	_ = x.conn.Close()
-	if x.peer != "" {
-		l.c.down(x.peer, 0, err)
+	conn, err := l.c.port.Open(endpoint, laneCookie|uint32(i))
+	if err != nil {
+		return // its last peer has not left it: the new one knocks again
+	}
+	conn.Grant(fabric.Grant{Ready: true})
+	l.in[i] = &lane{conn: conn, used: l.c.now()}
+	l.makeRoom()
+}
+
+// makeRoom closes idle lanes, the longest idle first, until enough are free.
+func (l *lanes) makeRoom() {
+	for {
+		taken, oldest := 0, -1
+		for i, x := range l.in {
+			if x == nil {
+				continue
+			}
+			taken++
+			if oldest < 0 || x.used.Before(l.in[oldest].used) {
+				oldest = i
+			}
+		}
+		l.scant = taken > maxLanes-spareLanes
+		if !l.scant || l.c.now().Sub(l.in[oldest].used) < laneIdle {
+			return
+		}
+		l.close(oldest)
 	}
 }
 
-// packet takes what comes on a lane: nothing is refused.
-func (l *lanes) packet(h *fabric.Header, p []byte) {
+// close closes a lane that peers send on.
+func (l *lanes) close(i int) {
+	if x := l.in[i]; x != nil {
+		l.in[i] = nil
+		_ = x.conn.Close()
+	}
+}
+
+// down closes the lane of a cookie, whose peer has left it.
+func (l *lanes) down(cookie uint32, err error) {
+	i := int(cookie &^ (laneCookie | laneOut))
+	switch {
+	case cookie&laneOut == 0:
+		l.close(i)
+	case i < len(l.out) && l.out[i] != nil:
+		x := l.out[i]
+		l.leave(x)
+		if l.c.onDown != nil && (errors.Is(err, fabric.ErrPeerDied) || !l.reach(x.peer)) {
+			l.c.onDown(x.peer, 0, err)
+		}
+	}
+}
+
+// reach tells whether there is a port at addr.
+func (l *lanes) reach(addr string) bool {
+	conn, err := l.c.openEndpoint(fabric.Any, laneCookie|laneOut|uint32(len(l.out)))
+	if err != nil {
+		return true // for all that is known
+	}
+	err = conn.Connect(addr, -1)
+	_ = conn.Close()
+	return err == nil || errors.Is(err, fabric.ErrInUse)
+}
+
+// packet takes what comes on a lane of a cookie: nothing is refused.
+func (l *lanes) packet(cookie uint32, h *fabric.Header, p []byte) {
+	if cookie&laneOut != 0 {
+		return // nobody has been asked to send there
+	}
+	l.in[cookie&^laneCookie].used = l.c.now()
 	switch h.Op {
 	case opHello:
 		if len(p) <= maxAddrLen {
@@ -177,28 +244,25 @@ func (c *Context) dispatch(p []byte) {
 		c.recvMAD(h, payload)
 		return
 	}
-	q := c.byQPN(h.DestQP)
-	if q == nil || q.init.Type != UD {
-		c.hw.Dropped++
+	if n := int(h.DestQP); n < len(c.uds) && c.uds[n] != nil {
+		c.uds[n].recvDatagram(h, p, payload)
 		return
 	}
-	q.recvDatagram(h, p, payload)
+	c.hw.Dropped++
 }
 
-// byQPN finds a live queue pair.
-func (c *Context) byQPN(n uint32) *QP {
-	for _, q := range c.qps {
-		if q != nil && q.qpn == n {
-			return q
-		}
+// listUD has datagrams to a queue pair find it.
+func (c *Context) listUD(q *QP) {
+	for len(c.uds) <= int(q.qpn) {
+		c.uds = append(c.uds, nil)
 	}
-	return nil
+	c.uds[q.qpn] = q
 }
 
 // sendDatagram puts a sealed packet on the lane to addr. It returns false if there is no room now; without a way to the
 // port the packet is lost.
 func (c *Context) sendDatagram(addr string, p []byte) bool {
-	x, err := c.lanes.to(addr)
+	x, err := c.lanes.find(addr)
 	if err != nil {
 		return true
 	}

@@ -111,7 +111,7 @@ func sum(m map[uint32]int) (n int) {
 	return n
 }
 
-// TestUDMorePeersThanLanes: those that come too late are lost, nothing hangs, and when others leave there is room.
+// TestUDMorePeersThanLanes: who comes too late is lost for a while, nothing hangs, and when others are idle there is room.
 func TestUDMorePeersThanLanes(t *testing.T) {
 	const lanes = 32
 	t.Run("many send to one", func(t *testing.T) {
@@ -130,32 +130,23 @@ func TestUDMorePeersThanLanes(t *testing.T) {
 			must(t, late.qp.PostSend(verbs.SendWR{ID: i, Flags: verbs.Signaled, UD: late.to(t, b.end)}))
 			late.expect(t, i, verbs.Success)
 		}
-		b.quiet(t, time.Millisecond)
-		for _, a := range as[:3] {
-			must(t, a.ctx.Close())
-		}
 		b.hears(t, late)
+		for range 20 {
+			b.hears(t, udEnd(t, f))
+		}
 		b.hears(t, as[5])
 	})
 	t.Run("one sends to many", func(t *testing.T) {
 		f := plainFabrics[0]
 		a := udEnd(t, f)
 		var bs []*beacon
-		for range lanes {
+		for range 2 * lanes {
 			b := newBeacon(t, f, 4)
 			if n := b.hears(t, a); n != 1 {
 				t.Errorf("the %d-th peer needed %d datagrams, want 1", len(bs), n)
 			}
 			bs = append(bs, b)
 		}
-		late := newBeacon(t, f, 4)
-		for i := range uint64(20) {
-			must(t, a.qp.PostSend(verbs.SendWR{ID: i, Flags: verbs.Signaled, UD: a.to(t, late.end)}))
-			a.expect(t, i, verbs.Success)
-		}
-		late.quiet(t, time.Millisecond)
-		must(t, bs[0].ctx.Close())
-		late.hears(t, a)
 		bs[1].hears(t, a)
 	})
 }

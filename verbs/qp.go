@@ -137,6 +137,9 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	q.rq.init(in.Cap)
 	q.choosePackets()
 	c.qps[slot] = q
+	if in.Type == UD {
+		c.listUD(q)
+	}
 	pd.refs++
 	if q.srq != nil {
 		q.srq.users++
@@ -389,6 +392,9 @@ func (q *QP) destroy() error {
 	q.detachCounters()
 	q.unbindWindows()
 	q.ctx.qps[q.slot] = nil
+	if q.init.Type == UD {
+		q.ctx.uds[q.qpn] = nil
+	}
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)
 	q.pd.refs--
 	q.init.SendCQ.users--

@@ -205,6 +205,12 @@ func (c *Context) nap() time.Duration {
 	if (len(c.active) > 0 || c.refused) && deep(nap) {
 		nap = workNap
 	}
+	if c.lanes.scant {
+		c.lanes.makeRoom()
+		if nap == 0 || nap > laneIdle {
+			nap = laneIdle
+		}
+	}
 	c.refused = false
 	return nap
 }
