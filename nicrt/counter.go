@@ -3,6 +3,8 @@ package nicrt
 import (
 	"errors"
 	"fmt"
+
+	"outboard/verbs"
 )
 
 // Counter is the number of a counting event of a NIC. 0 is no counter.
@@ -12,10 +14,7 @@ type Counter uint32
 // are compared with. All arithmetic is modulo 2^64, so that adding
 // -n, as ^uint64(n-1), takes n away: the usual way to reset a counter while
 // others may count on.
-type CounterValue struct{ Success, Failure uint64 }
-
-// total gives the number that thresholds are compared with.
-func (v CounterValue) total() uint64 { return v.Success + v.Failure }
+type CounterValue = verbs.CounterValue
 
 // Negative gives the value to add for taking n successes away.
 func Negative(n uint64) CounterValue { return CounterValue{Success: -n} }

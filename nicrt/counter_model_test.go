@@ -22,7 +22,7 @@ type refOp struct {
 }
 
 func (r *refCounters) change(c Counter, v CounterValue) {
-	old, now := r.value[c].total(), v.total()
+	old, now := r.value[c].Total(), v.Total()
 	r.value[c] = v
 	var due, left []*refOp
 	for _, op := range r.armed {
@@ -52,13 +52,13 @@ func (r *refCounters) run(limit int) {
 		case TriggerCall:
 			r.log = append(r.log, op.id)
 		case TriggerIncrement:
-			r.change(op.Target, CounterValue{v.Success + op.Value.Success, v.Failure + op.Value.Failure})
+			r.change(op.Target, CounterValue{Success: v.Success + op.Value.Success, Failure: v.Failure + op.Value.Failure})
 		case TriggerSet:
 			r.change(op.Target, op.Value)
 		}
 		if op.Then != 0 {
 			v := r.value[op.Then]
-			r.change(op.Then, CounterValue{v.Success + 1, v.Failure})
+			r.change(op.Then, CounterValue{Success: v.Success + 1, Failure: v.Failure})
 		}
 	}
 }
@@ -77,7 +77,7 @@ func TestCountersAgainstReference(t *testing.T) {
 		pick := func(name string) Counter { return rapid.SampledFrom(all).Draw(t, name) }
 		small := rapid.Map(rapid.IntRange(-3, 3), func(n int) uint64 { return uint64(n) })
 		value := func() CounterValue {
-			return CounterValue{small.Draw(t, "success"), uint64(rapid.IntRange(0, 1).Draw(t, "failure"))}
+			return CounterValue{Success: small.Draw(t, "success"), Failure: uint64(rapid.IntRange(0, 1).Draw(t, "failure"))}
 		}
 		settle := func() bool {
 			ref.run(burst * (kicks + 1))
@@ -91,7 +91,7 @@ func TestCountersAgainstReference(t *testing.T) {
 			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0:
 				v := value()
-				ref.change(c, CounterValue{ref.value[c].Success + v.Success, ref.value[c].Failure + v.Failure})
+				ref.change(c, CounterValue{Success: ref.value[c].Success + v.Success, Failure: ref.value[c].Failure + v.Failure})
 				mustIncrement(t, u, c, v)
 			case 1:
 				v := CounterValue{Success: uint64(rapid.IntRange(0, 5).Draw(t, "set"))}
@@ -120,7 +120,7 @@ func TestCountersAgainstReference(t *testing.T) {
 				}
 				op.Call = func() error { log = append(log, id); return nil }
 				r := &refOp{op, id}
-				due := ref.value[c].total() >= op.Threshold
+				due := ref.value[c].Total() >= op.Threshold
 				if due {
 					ref.queue = append(ref.queue, r)
 				}

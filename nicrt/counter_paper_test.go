@@ -95,7 +95,7 @@ func TestRecursiveDoubling(t *testing.T) {
 			t.Errorf("member %d has %v results", self, v)
 		}
 		for i, c := range m.level {
-			if v, _ := u.get(c); v.total() != 0 {
+			if v, _ := u.get(c); v.Total() != 0 {
 				t.Errorf("member %d: counter of level %d is %v after the last run", self, i, v)
 			}
 		}
@@ -181,7 +181,7 @@ func TestMinskyMachine(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got = append(got, v.total())
+				got = append(got, v.Total())
 			}
 			if want := []uint64{0, y, x * y, 0, 1}; !slices.Equal(got, want) {
 				t.Fatalf("%d times %d: registers and end are %v, want %v", x, y, got, want)

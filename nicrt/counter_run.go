@@ -84,8 +84,7 @@ func (u *counterUnit) alter(c Counter, v CounterValue, add bool) {
 		return
 	}
 	if add {
-		v.Success += s.value.Success
-		v.Failure += s.value.Failure
+		v = v.Plus(u.value(s))
 	}
 	u.change(c, s, v)
 }

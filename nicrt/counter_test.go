@@ -141,7 +141,7 @@ func TestTriggerRules(t *testing.T) {
 		{"order of issue", []step{arm("a", 1, ""), arm("b", 1, ""), arm("c", 1, ""), inc(1, "abc")}},
 		{"only what is due", []step{arm("a", 1, ""), arm("b", 2, ""), arm("c", 3, ""), inc(2, "ab"), inc(1, "c")}},
 		{"failures count", []step{arm("a", 2, ""), add(CounterValue{Failure: 1}, ""), inc(1, "a")}},
-		{"set", []step{arm("a", 7, ""), set(CounterValue{Success: 6}, ""), set(CounterValue{3, 4}, "a")}},
+		{"set", []step{arm("a", 7, ""), set(CounterValue{Success: 6}, ""), set(CounterValue{Success: 3, Failure: 4}, "a")}},
 		{"taken away in time", []step{arm("a", 3, ""), inc(2, ""), add(Negative(2), ""), inc(2, ""), inc(1, "a")}},
 		{"cancelled", []step{arm("a", 1, ""), persist("b", 2, ""), cancel(2, ""), inc(3, ""), arm("c", 1, "c")}},
 		{"persistent, at each rise", []step{persist("a", 2, ""), inc(2, "a"), inc(1, ""), add(Negative(3), ""), inc(1, ""),
@@ -190,7 +190,7 @@ func TestTriggerKinds(t *testing.T) {
 		{Kind: TriggerSend, Peer: 1, Header: Header{Tag: 7}, Payload: word},
 		{Kind: TriggerReduce, Dst: word, Src: []byte("xy")},
 		{Kind: TriggerReduce, Dst: sum, Src: []byte{2, 0}, Kernel: addKernel},
-		{Kind: TriggerIncrement, Target: target, Value: CounterValue{5, 1}},
+		{Kind: TriggerIncrement, Target: target, Value: CounterValue{Success: 5, Failure: 1}},
 		{Kind: TriggerIncrement, Target: target, Value: Negative(2)},
 		{Kind: TriggerReduce, Dst: dup, Src: sum},
 		{Kind: TriggerReduce, Dst: sum, Src: dup, Kernel: func(_, _ []byte) { panic("bad kernel") }},
@@ -213,10 +213,10 @@ func TestTriggerKinds(t *testing.T) {
 	if string(word) != "xy" || sum[0] != 3 || dup[0] != 3 {
 		t.Errorf("memory is %q, %v, %v", word, sum, dup)
 	}
-	if v, _ := u.get(target); v != (CounterValue{3, 1}) {
+	if v, _ := u.get(target); v != (CounterValue{Success: 3, Failure: 1}) {
 		t.Errorf("target is %v", v)
 	}
-	if v, _ := u.get(then); v != (CounterValue{6, 3}) {
+	if v, _ := u.get(then); v != (CounterValue{Success: 6, Failure: 3}) {
 		t.Errorf("ends are counted as %v, want 6 successes and 3 failures", v)
 	}
 	if u.stats.Failed != 3 || u.armed != 0 {
@@ -314,7 +314,7 @@ func TestCounterWait(t *testing.T) {
 	}
 	mustIncrement(t, u, c, CounterValue{Failure: 2})
 	var failure *CountedFailure
-	if !never.Done() || !errors.As(never.Err(), &failure) || failure.Value != (CounterValue{1, 2}) || !strings.Contains(failure.Error(), "2 failures") {
+	if !never.Done() || !errors.As(never.Err(), &failure) || failure.Value != (CounterValue{Success: 1, Failure: 2}) || !strings.Contains(failure.Error(), "2 failures") {
 		t.Errorf("a failure ends the wait with %v", never.Err())
 	}
 }

@@ -1,6 +1,10 @@
 package nicrt
 
-import "sort"
+import (
+	"sort"
+
+	"outboard/verbs"
+)
 
 // triggerWire is where triggered sends go. False means that there is no room
 // now. It may report an error instead if the peer is out of reach for good.
@@ -11,11 +15,13 @@ type triggerWire interface {
 
 // counterConfig bounds a counter unit. Zero values stand for the defaults.
 type counterConfig struct {
-	wire     triggerWire // required if sends are armed
-	counters int         // most counters at a time; default 65536
-	armed    int         // most operations armed at a time; default 65536
-	burst    int         // operations done in one go before the NIC sees to other things; default 256
-	finished func()      // called after each Completion that is finished; may be nil
+	wire     triggerWire  // required if sends are armed
+	device   verbs.Engine // whose counters these are; the zero Engine stands for none
+	counters int          // most counters at a time; default 65536
+	armed    int          // most operations armed at a time; default 65536
+	burst    int          // operations done in one go before the NIC sees to other things; default 256
+	finished func()       // called after each Completion that is finished; may be nil
+	released func()       // called when a counter that the device changed has released something: kick is due; may be nil
 }
 
 // counterStats counts what a counter unit has done.
@@ -28,9 +34,9 @@ type counterStats struct {
 	Reduced    uint64 // bytes combined or copied by reductions
 }
 
-// counterUnit holds the counters of a NIC and the operations that they
-// trigger. It is a state machine without goroutines, locks or clock; the
-// caller serialises.
+// counterUnit holds the operations that the counters of a NIC trigger. The
+// counters themselves are the device's, on which queue pairs count too. It is
+// a state machine without goroutines, locks or clock; the caller serialises.
 //
 // What a change releases is queued, and the queue is worked off in order. A
 // chain of operations that releases itself for ever is cut into bursts, of
@@ -52,9 +58,8 @@ type counterUnit struct {
 
 // counterState is one counter.
 type counterState struct {
-	live    bool
-	value   CounterValue
-	pending []*armedOp // by threshold, then by issue
+	k       *verbs.Counter // nil while the number is free
+	pending []*armedOp     // by threshold, then by issue
 	waits   []counterWait
 }
 
@@ -90,30 +95,44 @@ func newCounterUnit(cfg counterConfig) *counterUnit {
 	if cfg.finished == nil {
 		cfg.finished = func() {}
 	}
+	if cfg.released == nil {
+		cfg.released = func() {}
+	}
 	return &counterUnit{cfg: cfg, all: make([]counterState, 1)}
 }
 
 // alloc makes a counter with the value 0.
 func (u *counterUnit) alloc() (Counter, error) {
-	if n := len(u.free); n > 0 {
-		c := u.free[n-1]
-		u.free = u.free[:n-1]
-		u.all[c].live = true
-		return c, nil
-	}
-	if len(u.all) > u.cfg.counters {
+	n := len(u.free)
+	if n == 0 && len(u.all) > u.cfg.counters {
 		return 0, counterErrorf(0, "all %d counters are in use", u.cfg.counters)
 	}
-	u.all = append(u.all, counterState{live: true})
-	return Counter(len(u.all) - 1), nil
+	c := Counter(len(u.all))
+	if n > 0 {
+		c = u.free[n-1]
+	}
+	k, err := u.cfg.device.CreateCounter(func(old CounterValue) { u.heard(c, old) })
+	switch {
+	case err != nil:
+		return 0, counterErrorf(0, "%v", err)
+	case n > 0:
+		u.free = u.free[:n-1]
+		u.all[c].k = k
+	default:
+		u.all = append(u.all, counterState{k: k})
+	}
+	return c, nil
 }
 
-// release gives a counter back. Its pending operations are cancelled, its
+// release gives a counter back, unless a queue pair counts on it. Its pending operations are cancelled, its
 // waits end in an error. What is already released still runs.
 func (u *counterUnit) release(c Counter) error {
 	s, err := u.find(c)
 	if err != nil {
 		return err
+	}
+	if err := u.cfg.device.DestroyCounter(s.k); err != nil {
+		return counterErrorf(c, "%v", err)
 	}
 	u.cancel(s)
 	waits := s.waits
@@ -127,7 +146,7 @@ func (u *counterUnit) release(c Counter) error {
 
 // find gives a live counter.
 func (u *counterUnit) find(c Counter) (*counterState, error) {
-	if uint64(c) >= uint64(len(u.all)) || !u.all[c].live {
+	if uint64(c) >= uint64(len(u.all)) || u.all[c].k == nil {
 		return nil, counterErrorf(c, "there is no such counter")
 	}
 	return &u.all[c], nil
@@ -139,8 +158,10 @@ func (u *counterUnit) get(c Counter) (CounterValue, error) {
 	if err != nil {
 		return CounterValue{}, err
 	}
-	return s.value, nil
+	return u.value(s), nil
 }
+
+func (u *counterUnit) value(s *counterState) CounterValue { return u.cfg.device.CounterValue(s.k) }
 
 // set sets a counter, and increment adds to it. Both release what becomes due.
 func (u *counterUnit) set(c Counter, v CounterValue) error {
@@ -158,17 +179,41 @@ func (u *counterUnit) increment(c Counter, by CounterValue) error {
 	if err != nil {
 		return err
 	}
-	u.change(c, s, CounterValue{s.value.Success + by.Success, s.value.Failure + by.Failure})
+	u.change(c, s, u.value(s).Plus(by))
 	u.run()
 	return nil
 }
 
 // change gives a counter a new value and queues what that releases.
 func (u *counterUnit) change(c Counter, s *counterState, v CounterValue) {
+	old, now := u.value(s).Total(), v.Total()
+	u.cfg.device.SetCounter(s.k, v)
 	u.stats.Increments++
-	old := s.value.total()
-	s.value = v
-	now := v.total()
+	if s.concerns(now) {
+		u.changed(c, s, old, now)
+	}
+}
+
+// concerns tells whether somebody may have waited for a total. Most changes are nobody's concern.
+func (s *counterState) concerns(now uint64) bool {
+	return len(s.waits) > 0 || len(s.pending) > 0 && s.pending[0].Threshold <= now
+}
+
+// heard takes note of a change by the device: by a completion of a queue pair, or by the host. It comes at a moment at which
+// nothing may be sent, so that what is released runs later.
+func (u *counterUnit) heard(c Counter, old CounterValue) {
+	s := &u.all[c]
+	u.stats.Increments++
+	if now := u.value(s).Total(); s.concerns(now) {
+		u.changed(c, s, old.Total(), now)
+	}
+	if u.queued() {
+		u.cfg.released()
+	}
+}
+
+// changed queues what a change of a counter's total releases.
+func (u *counterUnit) changed(c Counter, s *counterState, old, now uint64) {
 	kept := s.pending[:0]
 	for i, op := range s.pending {
 		if op.Threshold > now {
@@ -226,7 +271,7 @@ func (u *counterUnit) arm(t Triggered) error {
 		return counterErrorf(t.Counter, "%d operations are armed already", u.armed)
 	}
 	op := u.newOp(t)
-	due := s.value.total() >= t.Threshold
+	due := u.value(s).Total() >= t.Threshold
 	if due {
 		u.enqueue(op)
 	}
@@ -284,7 +329,7 @@ func (u *counterUnit) wait(c Counter, test uint64, done *Completion) error {
 // wake ends the waits that are over.
 func (u *counterUnit) wake(c Counter, s *counterState) {
 	var err error
-	v := s.value
+	v := u.value(s)
 	if v.Failure != 0 {
 		err = &CountedFailure{Counter: c, Value: v}
 	}

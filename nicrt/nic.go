@@ -96,7 +96,7 @@ func (n *NIC) build(c Config) (err error) {
 		c.Memory = defaultNICMemory
 	}
 	n.memory = newMemoryOf(c.Memory)
-	n.counters = newCounterUnit(counterConfig{wire: counterWire{n}, finished: n.Completed})
+	n.counters = newCounterUnit(counterConfig{wire: counterWire{n}, device: n.eng, finished: n.Completed, released: n.rouse})
 	start := time.Now()
 	n.machine = newMachine(machineConfig{
 		peers: c.Peers, memory: n.memory, maxSend: n.eagerMax, port: machineWire{n},

@@ -1,5 +1,7 @@
 package nicrt
 
+import "outboard/verbs"
+
 // The counters of a NIC and the operations that they trigger: see [Triggered]. A handler
 // counts by [Task.Count], the host by the methods here, and a triggered operation by its Then or
 // as TriggerIncrement. All methods are called with the lock held. Their errors are
@@ -13,13 +15,27 @@ func (n *NIC) AllocCounter() (Counter, error) {
 	return n.counters.alloc()
 }
 
-// FreeCounter gives a counter back. The operations that it has yet to release are cancelled, waits for it
+// FreeCounter gives a counter back, unless a queue pair counts on it. The operations that it has yet to release are cancelled, waits for it
 // end in an error. Its number may name another counter afterwards.
 func (n *NIC) FreeCounter(c Counter) error {
 	if n.closed {
 		return ErrClosed
 	}
 	return n.counters.release(c)
+}
+
+// VerbsCounter is the device's counter under a counting event: the two are one. Queue pairs of Context may count on it
+// and their send queues wait for it, see verbs.QP.AttachCounter and verbs.WaitFor; what their completions release runs before the poll is
+// over. It is not the caller's to destroy.
+func (n *NIC) VerbsCounter(c Counter) (*verbs.Counter, error) {
+	if n.closed {
+		return nil, ErrClosed
+	}
+	s, err := n.counters.find(c)
+	if err != nil {
+		return nil, err
+	}
+	return s.k, nil
 }
 
 // ReadCounter gives what a counter has counted.

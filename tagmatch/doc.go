@@ -26,6 +26,10 @@
 // each kind and searches it from the front: fastest when next to nothing is queued, and plain enough to be the oracle
 // that the tests hold [Engine] against. Both give the same answers to the same calls.
 //
+// # Tags and masks
+//
+// [Tags] is [Engine] behind the interface of a tag-matching shared receive queue (verbs.TMInit): entries are 64-bit tags with masks.
+//
 // # What the caller sees to
 //
 //   - Calls are serialised: a matcher has no locks and starts no goroutine.

@@ -1,5 +1,10 @@
 package verbs
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // An AH is an address handle: where datagrams go (IBTA 10.2.2.3).
 type AH struct {
 	pd   *PD
@@ -46,13 +51,19 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 }
 
 // CreateAHFromWC makes a handle to whoever sent the datagram that wc is the completion of; grh are the first 40 bytes
-// of its buffers (ibv_create_ah_from_wc).
+// of its buffers, whose path it follows back (ibv_create_ah_from_wc).
 func (c *Context) CreateAHFromWC(pd *PD, port uint8, wc *WC, grh []byte) (*AH, error) {
 	if wc.Flags&WithGRH == 0 || len(grh) < GRHLen {
 		return nil, opErr("create_ah", "", ErrInvalid, "completion without a routing header, or %d bytes of it: expected %d", len(grh), GRHLen)
 	}
-	a := AHAttr{Port: port}
+	word := binary.BigEndian.Uint32(grh)
+	a := AHAttr{Port: port, GRH: GRH{FlowLabel: word & (1<<20 - 1), TrafficClass: uint8(word >> 20), HopLimit: grh[7]}}
 	copy(a.DGID[:], grh[8:24])
+	i := slices.Index(c.gids[:], GID(grh[24:GRHLen]))
+	if i < 0 {
+		return nil, opErr("create_ah", "", ErrInvalid, "datagram to GID %v: the port has another", GID(grh[24:GRHLen]))
+	}
+	a.GRH.SGIDIndex = uint8(i)
 	return c.CreateAH(pd, a)
 }
 
@@ -60,7 +71,7 @@ func (c *Context) CreateAHFromWC(pd *PD, port uint8, wc *WC, grh []byte) (*AH, e
 func (a *AH) Query() (AHAttr, error) {
 	a.pd.ctx.mu.Lock()
 	defer a.pd.ctx.mu.Unlock()
-	if a.dead {
+	if a.dead || a.pd.ctx.closed {
 		return AHAttr{}, opErr("query_ah", "", ErrDestroyed, "destroyed")
 	}
 	return a.attr, nil

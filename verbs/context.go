@@ -26,6 +26,7 @@ type Context struct {
 	closed     bool
 	pdNum      uint32
 	pds, cqs   int // live ones
+	counters   int
 	keys       keyTable
 	qps        []*QP // by slot, which is the fabric's cookie
 	freeSlots  []uint32
@@ -41,9 +42,12 @@ type Context struct {
 	again      bool // the runtime has work that no arrival will remind it of
 	refused    bool // a sink refused a packet since the last nap
 	knock      func(endpoint int)
+	deep       bool // somebody sleeps, or did, with no limit and no work left
+	stirred    bool // a queue pair has released another one since that was run
 	progressed bool // something completed for a host goroutine that may be asleep
 	devMem     []memRange
 	events     chan AsyncEvent
+	channels   []*CompChannel
 	clock      func() time.Time
 	tick       time.Time // clock's reading in this poll, see now
 
@@ -59,6 +63,7 @@ type Context struct {
 	madSeq   uint32
 	hw       HWCounters
 	srqNum   uint32
+	srqs     int // live ones
 	ahs      int
 
 	wait     WaitPolicy
@@ -158,6 +163,9 @@ func (c *Context) Close() error {
 		}
 	}
 	c.keys.releaseAll()
+	for _, ch := range c.channels {
+		ch.end()
+	}
 	c.closed, c.progressed = true, true
 	c.down("", 0, ErrDestroyed)
 	c.unlock()
@@ -214,11 +222,14 @@ func (c *Context) poll() int {
 	}
 	n := c.port.Poll((*receiver)(c), pollBudget)
 	if len(c.active) > 0 {
+		c.stirred = false
 		c.runActive()
+		c.settle()
 	}
 	if c.again && c.hook != nil {
 		c.again = false
 		c.hookNap = c.hook()
+		c.settle()
 	}
 	return n
 }
@@ -253,10 +264,10 @@ func (r *receiver) Packet(cookie uint32, h *fabric.Header, payload []byte) bool 
 
 func (r *receiver) Knock(ep int) {
 	switch {
-	case r.knock != nil:
-		r.knock(ep)
 	case r.lanes.has(ep):
 		r.lanes.knock(ep)
+	case r.knock != nil:
+		r.knock(ep)
 	}
 }
 

@@ -2,7 +2,7 @@ package verbs
 
 import (
 	"context"
-	"slices"
+	"iter"
 )
 
 // A CQ is a completion queue: a bounded ring of completions. If more arrive
@@ -50,7 +50,37 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
 }
 
-// Destroy ends the queue. ErrBusy if queue pairs still use it.
+// Cap is the number of completions that the queue holds (ibv_cq.cqe).
+func (q *CQ) Cap() int {
+	q.ctx.mu.Lock()
+	defer q.ctx.mu.Unlock()
+	return len(q.ring)
+}
+
+// Resize makes room for n completions (ibv_resize_cq). Those in the queue stay, in order: ErrInvalid if there are
+// more than n. Nothing changes on an error; a queue that has overflowed stays as it is, with ErrOverflow.
+func (q *CQ) Resize(n int) error {
+	const op = "resize_cq"
+	q.ctx.mu.Lock()
+	defer q.ctx.mu.Unlock()
+	held := int(q.tail - q.head)
+	switch {
+	case q.dead || q.ctx.closed:
+		return opErr(op, "", ErrDestroyed, "destroyed")
+	case q.overflow:
+		return opErr(op, "", ErrOverflow, "more than %d completions", len(q.ring))
+	case n < 1 || n > q.ctx.limits.MaxCQE:
+		return opErr(op, "", ErrInvalid, "%d entries: expected 1 to %d", n, q.ctx.limits.MaxCQE)
+	case n < held:
+		return opErr(op, "", ErrInvalid, "%d entries: expected at least the %d completions in the queue", n, held)
+	}
+	ring := make([]WC, n)
+	q.take(ring)
+	q.ring, q.head, q.tail = ring, 0, uint64(held)
+	return nil
+}
+
+// Destroy ends the queue, and with it its events that nobody took. ErrBusy if queue pairs still use it.
 func (q *CQ) Destroy() error {
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()
@@ -89,6 +119,20 @@ func (q *CQ) Poll(wcs []WC) (int, error) {
 		return 0, opErr("poll_cq", "", ErrDestroyed, "context is closed")
 	}
 	return n, nil
+}
+
+// All takes the completions out of the queue, one at a time, until it is empty: the manner of ibv_next_poll. The completion
+// is the iterator's and good until the next step; a loop that ends early leaves the rest in the queue. It ends also
+// when the queue has overflowed or is destroyed, which the next Poll tells.
+func (q *CQ) All() iter.Seq[*WC] {
+	return func(yield func(*WC) bool) {
+		var wc [1]WC
+		for {
+			if n, _ := q.Poll(wc[:]); n == 0 || !yield(&wc[0]) {
+				return
+			}
+		}
+	}
 }
 
 func (q *CQ) take(wcs []WC) int {
@@ -154,65 +198,5 @@ func (q *CQ) ReqNotify(solicitedOnly bool) error {
 	} else if q.armed == disarmed {
 		q.armed = armSolicited
 	}
-	return nil
-}
-
-// A CompChannel delivers completion events of the queues that were made with it.
-type CompChannel struct {
-	ctx    *Context
-	queue  []*CQ
-	closed bool
-}
-
-// CreateCompChannel makes a completion channel.
-func (c *Context) CreateCompChannel() (*CompChannel, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, opErr("create_comp_channel", "", ErrDestroyed, "context is closed")
-	}
-	return &CompChannel{ctx: c}, nil
-}
-
-func (ch *CompChannel) add(q *CQ) {
-	if !ch.closed {
-		ch.queue = append(ch.queue, q)
-	}
-}
-
-// forget drops the events of a queue that is destroyed.
-func (ch *CompChannel) forget(q *CQ) {
-	ch.queue = slices.DeleteFunc(ch.queue, func(x *CQ) bool { return x == q })
-}
-
-// Get waits for an event and says which queue raised it. It runs the NIC on
-// the caller's thread until the event is there.
-func (ch *CompChannel) Get(ctx context.Context) (*CQ, error) {
-	var q *CQ
-	err := ch.ctx.Wait(ctx, func() bool {
-		if len(ch.queue) > 0 {
-			q = ch.queue[0]
-			ch.queue = slices.Delete(ch.queue, 0, 1)
-		}
-		return q != nil || ch.closed
-	})
-	if err != nil {
-		return nil, err
-	}
-	if q == nil {
-		return nil, opErr("get_cq_event", "", ErrDestroyed, "channel is closed")
-	}
-	return q, nil
-}
-
-// Close ends the channel; a pending Get returns ErrDestroyed.
-func (ch *CompChannel) Close() error {
-	ch.ctx.mu.Lock()
-	defer ch.ctx.unlock()
-	if ch.closed {
-		return opErr("destroy_comp_channel", "", ErrDestroyed, "closed before")
-	}
-	ch.closed, ch.queue = true, nil
-	ch.ctx.progressed = true // for a pending Get
 	return nil
 }

@@ -98,11 +98,12 @@ func TestCQOverflow(t *testing.T) {
 	wantErr(t, err, verbs.ErrOverflow)
 	_, err = small.Wait(t.Context(), make([]verbs.WC, 1))
 	wantErr(t, err, verbs.ErrOverflow)
+	wantErr(t, small.Resize(100), verbs.ErrOverflow)
 	a.expect(t, 3, verbs.RetryExcErr) // its completion was lost, so it was not acknowledged
 	for i := uint64(4); i < 6; i++ {
 		a.expect(t, i, verbs.WRFlushErr)
 	}
-	if ev := b.ctx.AsyncEvents(); len(ev) != 1 || ev[0].Type != verbs.EventCQErr || !errors.Is(ev[0].Err, verbs.ErrOverflow) {
+	if ev := b.ctx.AsyncEvents(); len(ev) != 1 || ev[0].Type != verbs.EventCQErr || ev[0].CQ != small || !errors.Is(ev[0].Err, verbs.ErrOverflow) {
 		t.Errorf("events %v, want one CQ_ERR", ev)
 	}
 }

@@ -65,12 +65,11 @@ func (q *QP) sendDatagram(w *wqe) bool {
 // recvDatagram takes a message of UD, the packet p. What does not fit the queue pair, or finds no receive that is long enough, is lost.
 func (q *QP) recvDatagram(h *ib.Header, p, payload []byte) {
 	c, r := q.ctx, &q.rx
-	c.hw.RcvdPkts++
 	if !q.receives() || h.Opcode.Transport() != ib.UD || !samePartition(h.PKey, q) || h.QKey != q.attr.QKey || !q.takeReceive() {
 		c.hw.Dropped++
 		return
 	}
-	if st, why := q.checkSG(r.receive.SG, LocalWrite); st != Success {
+	if st, why := q.checkReceive(); st != Success {
 		q.completeReceive(WC{Status: st, Detail: why}, true)
 		q.malformedReceive(why)
 		return

@@ -45,7 +45,9 @@ type DeviceAttr struct {
 	MaxSRQWR        int
 	MaxSRQSGE       int
 	MaxPKeys        int
-	LocalCAAckDelay uint8 // the device acknowledges within 4.096 µs × 2^LocalCAAckDelay, while its host polls
+	MaxCompCntr     int
+	CompCntrOps     CounterOps // that can be counted (ibv_query_comp_cntr_caps)
+	LocalCAAckDelay uint8      // the device acknowledges within 4.096 µs × 2^LocalCAAckDelay, while its host polls
 
 	TM TMCaps
 }
@@ -149,7 +151,7 @@ func (c *Context) QueryDevice() DeviceAttr {
 		MaxCQ: l.MaxCQ, MaxCQE: l.MaxCQE, MaxMR: l.MaxMR, MaxPD: l.MaxPD,
 		MaxQPRdAtom: l.MaxRdAtomic, MaxResRdAtom: l.MaxRdAtomic * l.MaxQP, MaxQPInitRdAtom: l.MaxRdAtomic, AtomicCap: AtomicGlob,
 		MaxMW: l.MaxMW, MaxAH: l.MaxAH, MaxSRQ: l.MaxSRQ, MaxSRQWR: l.MaxSRQWR, MaxSRQSGE: l.MaxSRQSGE,
-		MaxPKeys: l.MaxPKeys, LocalCAAckDelay: caAckDelay,
+		MaxPKeys: l.MaxPKeys, MaxCompCntr: l.MaxCounters, CompCntrOps: allCounterOps, LocalCAAckDelay: caAckDelay,
 		TM: TMCaps{MaxRndvHdrSize: l.MaxTMRndvHdr, MaxNumTags: l.MaxTMTags, MaxOps: l.MaxTMOps, MaxSGE: l.MaxTMSGE, Flags: TMCapRC},
 	}
 }

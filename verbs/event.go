@@ -10,10 +10,10 @@ type EventType uint8
 
 const (
 	EventCQErr       EventType = iota // a completion queue has overflowed
-	EventQPFatal                      // a queue pair failed for a reason of this side
+	EventQPFatal                      // a queue pair could not do what its peer asked for, for a reason of this side
 	EventQPReqErr                     // a queue pair refused an invalid request of its peer
-	EventQPAccessErr                  // a queue pair refused an access of its peer, or the peer one of this side
-	EventCommEst                      // the first packet came to a queue pair in RTR
+	EventQPAccessErr                  // a queue pair refused its peer an access to memory
+	EventCommEst                      // the first packet came to a queue pair in RTR; direct access is none
 	EventSQDrained                    // the send queue of a queue pair in SQD has drained
 	EventQPLastWQE                    // a queue pair in ERR will take no more receives of its shared queue
 	EventSRQErr                       // a shared receive queue failed

@@ -37,8 +37,8 @@ func (q *QP) complete(w *wqe, st Status, detail string) {
 		q.tmSent(w, st, detail)
 		return
 	}
-	if q.sendCtr != nil {
-		q.sendCtr.count(st)
+	if q.counters != nil {
+		q.counters.count(w.wr.Opcode.counterOp(), st)
 	}
 	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
 		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
@@ -60,6 +60,7 @@ func (q *QP) flush(st Status, detail string) {
 func (q *QP) flushSends(st Status, detail string) {
 	s := &q.sq
 	q.retire()
+	q.stopWaiting()
 	flushed := "flushed: " + detail
 	for s.tail != s.head {
 		q.complete(s.at(s.tail), st, detail)
@@ -72,6 +73,7 @@ func (q *QP) flushSends(st Status, detail string) {
 // release forgets all work without completions.
 func (q *QP) release() {
 	s := &q.sq
+	q.stopWaiting()
 	for ; s.tail != s.head; s.tail++ {
 		w := s.at(s.tail)
 		q.ctx.unhold(w.wr.SG, w.held)
@@ -98,7 +100,7 @@ func (q *QP) fail(st Status, detail string) {
 	if q.state == Err || q.state == Reset {
 		return
 	}
-	q.state = Err
+	q.state, q.draining = Err, false
 	q.grant()
 	q.flush(st, detail)
 	if q.srq != nil {
@@ -117,10 +119,26 @@ func (q *QP) failInTurn(st Status, why string) bool {
 	case q.init.Type == RC:
 		q.fail(st, why)
 	default:
-		q.state = SQE
+		q.state, q.draining = SQE, false
 		q.flushSends(st, why)
 	}
 	return false
+}
+
+// deafAfter is how long a wire without room holds up UC, which is not told whether its peer is there.
+const deafAfter = time.Second
+
+// unheard tells whether a packet for which the wire has no room is lost: on UC, when nobody takes any.
+func (q *QP) unheard() bool {
+	switch {
+	case q.init.Type != UC:
+		return false
+	case q.gone:
+		return true
+	case q.fullAt.IsZero():
+		q.fullAt = q.ctx.now()
+	}
+	return q.ctx.now().Sub(q.fullAt) > deafAfter
 }
 
 // checkDeadline gives up on a peer whose queue pair is not ready, or that
@@ -131,7 +149,7 @@ func (q *QP) checkDeadline() {
 		return
 	}
 	why, limit := q.stalled()
-	if why == Success {
+	if why == Success || q.dormant() {
 		s.stall = Success
 		return
 	}
@@ -150,6 +168,7 @@ func (q *QP) stalled() (why Status, limit time.Duration) {
 	s := &q.sq
 	g := q.conn.PeerGrant()
 	switch {
+	case q.state == SQD && s.tail == s.next && !s.at(s.next).begun: // it waits for RTS
 	case !g.Ready:
 		if q.attr.Timeout != 0 {
 			return RetryExcErr, ackTimeout(q.attr.Timeout) * time.Duration(q.attr.RetryCnt+1)

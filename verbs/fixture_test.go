@@ -97,7 +97,7 @@ func attrFor(peer *end) verbs.QPAttr {
 	a := verbs.QPAttr{Port: 1, Access: allRights, AV: peer.ctx.Addr(), PathMTU: 1024, DestQPN: peer.qp.QPN(),
 		MaxRdAtomic: 4, MaxDestRdAtomic: 4, RNRRetry: 7, Timeout: 14, RetryCnt: 7}
 	if peer.f.lossy {
-		a.Timeout = 8 // a millisecond: many will pass
+		a.Timeout = 11 // 8 ms: some will pass, and the peer has to be on a processor in one of eight
 	}
 	return a
 }
@@ -108,16 +108,20 @@ const (
 	maskRTS  = verbs.AttrState | verbs.AttrSQPSN | verbs.AttrTimeout | verbs.AttrRetryCnt | verbs.AttrRNRRetry | verbs.AttrMaxRdAtomic
 )
 
+// masksOf are the attributes that lead a queue pair of a type to INIT, RTR and RTS.
+var masksOf = map[verbs.QPType][3]verbs.AttrMask{
+	verbs.RC: {maskInit, maskRTR, maskRTS},
+	verbs.UC: {maskInit, verbs.AttrState | verbs.AttrAV | verbs.AttrPathMTU | verbs.AttrDestQPN | verbs.AttrRQPSN, verbs.AttrState | verbs.AttrSQPSN},
+	verbs.UD: {verbs.AttrState | verbs.AttrPKeyIndex | verbs.AttrPort | verbs.AttrQKey, verbs.AttrState, verbs.AttrState | verbs.AttrSQPSN},
+}
+
 // bring takes e's queue pair from RESET up to a state.
 func (e *end) bring(t testing.TB, a verbs.QPAttr, to verbs.State) {
 	t.Helper()
-	for _, s := range []struct {
-		to   verbs.State
-		mask verbs.AttrMask
-	}{{verbs.Init, maskInit}, {verbs.RTR, maskRTR}, {verbs.RTS, maskRTS}} {
-		if s.to <= to {
-			a.State = s.to
-			must(t, e.qp.Modify(a, s.mask))
+	_, in := e.qp.Query()
+	for i, mask := range masksOf[in.Type] {
+		if a.State = verbs.Init + verbs.State(i); a.State <= to {
+			must(t, e.qp.Modify(a, mask))
 		}
 	}
 }
@@ -233,6 +237,15 @@ func wantErr(t testing.TB, err, want error) {
 	if !errors.Is(err, want) || !errors.As(err, &e) {
 		t.Fatalf("error %v, want a *verbs.Error that is %q", err, want)
 	}
+}
+
+// indexOf is the index of the bad request that an error names.
+func indexOf(err error) int {
+	var e *verbs.Error
+	if !errors.As(err, &e) {
+		return -1
+	}
+	return e.Index
 }
 
 // pattern is n bytes that depend on seed.

@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"errors"
 	"strings"
 
 	"outboard/verbs/fabric"
@@ -75,7 +76,7 @@ func (l *lanes) to(addr string) (*lane, error) {
 	if x := l.out[addr]; x != nil {
 		return x, nil
 	}
-	err := error(fabric.ErrNoEndpoint)
+	err := fabric.ErrNoEndpoint
 	for i, x := range l.conns {
 		if x == nil {
 			if x, err = l.open(i); err != nil {
@@ -99,6 +100,9 @@ func (l *lanes) join(x *lane, addr string) (err error) {
 			x.peer, l.out[addr] = addr, x
 			l.hello(x) // a new ring has room
 			return nil
+		}
+		if !errors.Is(err, fabric.ErrInUse) {
+			break
 		}
 	}
 	return err
@@ -164,6 +168,7 @@ func (c *Context) dispatch(p []byte) {
 	h := &c.ibHeader
 	payload, err := h.Parse(p)
 	c.traced(p)
+	c.hw.RcvdPkts++
 	if err != nil {
 		c.hw.ICRCErrors++
 		return
@@ -172,9 +177,12 @@ func (c *Context) dispatch(p []byte) {
 		c.recvMAD(h, payload)
 		return
 	}
-	if q := c.byQPN(h.DestQP); q != nil && q.init.Type == UD {
-		q.recvDatagram(h, p, payload)
+	q := c.byQPN(h.DestQP)
+	if q == nil || q.init.Type != UD {
+		c.hw.Dropped++
+		return
 	}
+	q.recvDatagram(h, p, payload)
 }
 
 // byQPN finds a live queue pair.

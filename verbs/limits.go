@@ -21,6 +21,7 @@ type Limits struct {
 	MaxMRSize   int // bytes of one region: those that a slice can have
 	MaxMW       int // memory windows
 	MaxAH       int // address handles
+	MaxCounters int // completion counters
 	MaxSRQ      int // shared receive queues
 	MaxSRQWR    int // receives in one of them
 	MaxSRQSGE   int // pieces of one such receive
@@ -38,7 +39,7 @@ type Limits struct {
 func limitsOf(a fabric.Attr) Limits {
 	return Limits{
 		MaxQP: a.Endpoints, MaxCQ: 16384, MaxCQE: 4 << 20, MaxWR: 1 << 15, MaxSGE: 32, MaxInline: 512,
-		MaxPD: 32764, MaxMR: a.Regions, MaxMRSize: math.MaxInt, MaxMW: a.Regions, MaxAH: 32764,
+		MaxPD: 32764, MaxMR: a.Regions, MaxMRSize: math.MaxInt, MaxMW: a.Regions, MaxAH: 32764, MaxCounters: 1 << 17,
 		MaxSRQ: 960, MaxSRQWR: 1 << 15, MaxSRQSGE: 32, MaxMsg: 1 << 40, MaxRdAtomic: 128, MaxPKeys: len(pkeyTable),
 		MaxTMTags: 16384, MaxTMOps: 1024, MaxTMSGE: 32, MaxTMRndvHdr: 64,
 	}

@@ -29,6 +29,31 @@ func TestCountedObjects(t *testing.T) {
 			}
 			return cq.Destroy, nil
 		}},
+		{"counters", func(l *Limits) *int { return &l.MaxCounters }, func(c *Context) (func() error, error) {
+			k, err := c.CreateCounter()
+			if err != nil {
+				return nil, err
+			}
+			return k.Destroy, nil
+		}},
+		{"shared receive queues", func(l *Limits) *int { return &l.MaxSRQ }, func(c *Context) (func() error, error) {
+			return inDomain(c, func(pd *PD) (func() error, error) {
+				s, err := c.CreateSRQ(pd, SRQInit{MaxWR: 1})
+				if err != nil {
+					return nil, err
+				}
+				return s.Destroy, nil
+			})
+		}},
+		{"address handles", func(l *Limits) *int { return &l.MaxAH }, func(c *Context) (func() error, error) {
+			return inDomain(c, func(pd *PD) (func() error, error) {
+				a, err := c.CreateAH(pd, AHAttr{Addr: c.Addr(), Port: 1})
+				if err != nil {
+					return nil, err
+				}
+				return a.Destroy, nil
+			})
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			port, err := inproc.New().Open(inproc.Options{})
@@ -74,11 +99,29 @@ func TestCountedObjects(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if c.pds != 0 || c.cqs != 0 {
-				t.Errorf("%d protection domains and %d completion queues are left, want none", c.pds, c.cqs)
+			if n := c.pds + c.cqs + c.srqs + c.ahs; n != 0 {
+				t.Errorf("%d objects are left, want none", n)
 			}
 		})
 	}
+}
+
+// inDomain creates an object in a protection domain of its own.
+func inDomain(c *Context, create func(*PD) (func() error, error)) (func() error, error) {
+	pd, err := c.AllocPD()
+	if err != nil {
+		return nil, err
+	}
+	destroy, err := create(pd)
+	if err != nil {
+		return nil, errors.Join(err, pd.Dealloc())
+	}
+	return func() error {
+		if err := destroy(); err != nil {
+			return err
+		}
+		return pd.Dealloc()
+	}, nil
 }
 
 func TestPacketMTU(t *testing.T) {

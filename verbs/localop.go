@@ -28,7 +28,9 @@ func (q *QP) runLocal(w *wqe) bool {
 	case BindMW:
 		st, why = q.bind(w.wr.Bind)
 	case WaitCounter:
-		if !q.reached(w.wr.Wait) {
+		var over bool
+		if over, st, why = q.reached(w.wr.Wait); !over && st == Success {
+			w.begun = false // nothing of it is to be undone, nor drained
 			return false
 		}
 	case SendEnable:

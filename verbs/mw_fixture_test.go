@@ -103,11 +103,12 @@ func isRefused(t testing.TB, a, b *end, wr verbs.SendWR, n int, want verbs.Statu
 	a.reaches(t, verbs.Err)
 	b.reaches(t, verbs.Err)
 	var found bool
+	typ := refusalEvent(want)
 	for _, ev := range b.ctx.AsyncEvents() {
-		found = found || ev.Type == verbs.EventQPAccessErr && ev.QPN == b.qp.QPN() && errors.Is(ev.Err, want)
+		found = found || ev.Type == typ && ev.QPN == b.qp.QPN() && errors.Is(ev.Err, want)
 	}
 	if !found {
-		t.Errorf("no QP_ACCESS_ERR of queue pair %#x with %v", b.qp.QPN(), want)
+		t.Errorf("no %v of queue pair %#x with %v", typ, b.qp.QPN(), want)
 	}
 }
 

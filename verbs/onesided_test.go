@@ -217,7 +217,8 @@ func refusedAccess(t *testing.T, a, b *end, mem region, wr verbs.SendWR, want ve
 		t.Error("the refused request changed the requester's buffer")
 	}
 	ev := b.ctx.AsyncEvents()
-	if len(ev) != 1 || ev[0].Type != verbs.EventQPAccessErr || ev[0].QPN != b.qp.QPN() || !errors.Is(ev[0].Err, want) {
-		t.Errorf("the responder's events are %v, want one QP_ACCESS_ERR of queue pair %d with %v", ev, b.qp.QPN(), want)
+	typ := refusalEvent(want)
+	if len(ev) != 1 || ev[0].Type != typ || ev[0].QPN != b.qp.QPN() || !errors.Is(ev[0].Err, want) {
+		t.Errorf("the responder's events are %v, want one %v of queue pair %d with %v", ev, typ, b.qp.QPN(), want)
 	}
 }

@@ -23,6 +23,8 @@ func childMain(role string) int {
 	switch role {
 	case "peer", "peer without CMA":
 		return childPeer(role == "peer without CMA")
+	case "datagrams":
+		return childUD()
 	}
 	return 2
 }

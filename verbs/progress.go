@@ -97,6 +97,7 @@ func (c *Context) standIn() uint64 {
 		idle := c.idleNow()
 		nap := c.nap()
 		t.armed.Store(true)
+		c.deep = c.deep || idle && deep(nap)
 		visits, closed := c.visits, c.closed
 		c.unlock()
 		if closed {

@@ -3,6 +3,7 @@ package verbs
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"outboard/verbs/fabric"
 )
@@ -65,11 +66,13 @@ type QP struct {
 	wire *wire // of a queue pair that talks in IBTA packets, else nil
 	srq  *SRQ
 
-	draining bool     // SQD, and requests that had begun are not complete
-	enabled  uint64   // sq.head up to which a managed queue may go
-	sendCtr  *Counter // count completions, or nil
-	recvCtr  *Counter
-	windows  int // of type 2 bound to it
+	gone     bool              // UC: the peer has left
+	fullAt   time.Time         // UC: since when the wire has no room
+	draining bool              // SQD, and requests that had begun are not complete
+	enabled  uint64            // sq.head up to which a managed queue may go
+	counters *attachedCounters // nil if there are none
+	waits    *Counter          // that the next request waits for, or nil
+	windows  int               // of type 2 bound to it
 }
 
 // qpnBase keeps the numbers 0 and 1 free, which IBTA gives to management.
@@ -240,6 +243,9 @@ func (q *QP) modify(a QPAttr, mask AttrMask) error {
 			return err
 		}
 	}
+	if from != to && to == SQD {
+		q.attr.EnSQDAsyncNotify = false // asked for anew each time
+	}
 	q.attr.merge(a, mask)
 	if mask&AttrState != 0 {
 		q.enter(to)
@@ -267,7 +273,7 @@ func (q *QP) connect(a QPAttr) error {
 // choosePackets decides whether the queue pair talks in packets for a reason of this side.
 func (q *QP) choosePackets() {
 	q.wire = nil
-	if q.ctx.packets || q.init.Type != RC || q.srq != nil {
+	if q.ctx.packets || q.init.Type != RC || q.srq != nil || q.counted()&countRemote != 0 {
 		q.wire = newWire(q)
 	}
 }
@@ -290,7 +296,12 @@ func (q *QP) enter(to State) {
 	case Err:
 		q.fail(WRFlushErr, "queue pair moved to ERR")
 	case SQD:
-		q.state, q.draining = SQD, true
+		if q.wire != nil {
+			q.wire.enter(q, SQD)
+		}
+		q.draining = q.draining || q.state != SQD
+		q.state = SQD
+		q.grant()
 		q.drained()
 	case RTR, RTS:
 		if q.wire != nil {
@@ -323,6 +334,7 @@ func (q *QP) reset() {
 	connected := q.state >= RTR && q.init.Type != UD
 	q.release()
 	q.state, q.attr, q.draining, q.enabled = Reset, QPAttr{}, false, 0
+	q.gone, q.fullAt = false, time.Time{}
 	q.sq.init(q.sendCap())
 	q.rq.init(q.init.Cap)
 	q.choosePackets()
@@ -374,6 +386,7 @@ func (q *QP) destroy() error {
 	q.state = Reset
 	q.grant()
 	q.release()
+	q.detachCounters()
 	q.unbindWindows()
 	q.ctx.qps[q.slot] = nil
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)

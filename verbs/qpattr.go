@@ -133,6 +133,8 @@ func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 	switch {
 	case mask&setAlt != 0:
 		return opErr("modify_qp", q.name(), ErrInvalid, "%v: the device has no automatic path migration", mask&setAlt)
+	case mask&AttrAV != 0 && q.state == SQD && a.AV != q.attr.AV:
+		return opErr("modify_qp", q.name(), ErrInvalid, "AV %q: the queue pair is connected to %q, of which only the path can change", a.AV, q.attr.AV)
 	case mask&AttrPort != 0 && a.Port != 1:
 		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port 1", a.Port)
 	case mask&AttrAccess != 0 && a.Access&^qpRights != 0:

@@ -43,8 +43,8 @@ func (q *QP) completeReceive(wc WC, solicited bool) {
 	}
 	q.rx.receive = nil
 	q.ctx.unhold(w.SG, w.held)
-	if q.recvCtr != nil {
-		q.recvCtr.count(wc.Status)
+	if q.counters != nil {
+		q.counters.count(CountRecv, wc.Status)
 	}
 	wc.ID, wc.QPN = w.ID, q.qpn
 	if q.init.Type != UD {

@@ -20,7 +20,7 @@ func (q *QP) progress() bool {
 			q.checkDeadline()
 		}
 	}
-	return s.tail != s.head && (q.state == RTS || q.state == SQD) || q.rx.pending()
+	return s.tail != s.head && (q.state == RTS || q.state == SQD) && !q.dormant() || q.rx.pending()
 }
 
 // send starts requests in order, as far as they go. In SQD only those that have begun go on.
@@ -28,7 +28,7 @@ func (q *QP) send() {
 	s := &q.sq
 	for s.next != s.head && (q.state == RTS || q.state == SQD) {
 		w := s.at(s.next)
-		if !w.begun && (q.state == SQD || q.init.Managed && s.next == q.enabled) || !q.transmit(w) {
+		if !w.begun && (q.state == SQD || q.held()) || !q.transmit(w) {
 			return
 		}
 		s.next++
@@ -245,7 +245,7 @@ func (q *QP) recvNAK(h *fabric.Header) {
 		st = BadRespErr
 	}
 	if h.Op == opFault {
-		q.accessEvent(st, "direct access of the peer")
+		q.refusalEvent(st, "direct access of the peer")
 		q.fail(WRFlushErr, "the peer's access was refused: "+st.String())
 		return
 	}

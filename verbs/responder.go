@@ -12,6 +12,7 @@ import (
 // inbound is the responder's state.
 type inbound struct {
 	mid     midMessage
+	heard   bool // something has come in RTR
 	waiting bool // a SEND waits on the wire for a receive
 	receive *rqe // that the message being received takes, nil before it is known
 	own     rqe  // its copy, if it came from a shared queue
@@ -58,6 +59,7 @@ type reply struct {
 	remaining uint64
 	atomic    bool
 	begun     bool
+	again     bool // of a request that came again
 	value     uint64
 }
 
@@ -88,6 +90,10 @@ func (q *QP) arrive(h *fabric.Header, p []byte) bool {
 	}
 	if q.wire != nil {
 		return true // not what such a queue pair talks in: lost
+	}
+	if q.state == RTR && !q.rx.heard {
+		q.rx.heard = true
+		q.ctx.event(AsyncEvent{Type: EventCommEst, QPN: q.qpn})
 	}
 	if h.Op == opSend {
 		if q.init.Sink != nil {
@@ -179,7 +185,7 @@ func (q *QP) beginReceive() bool {
 		return false
 	}
 	x.offset = 0
-	if st, why := q.checkSG(x.receive.SG, LocalWrite); st != Success {
+	if st, why := q.checkReceive(); st != Success {
 		q.completeReceive(WC{Status: st, Detail: why}, true)
 		return q.reject(RemOpErr, why)
 	}
@@ -362,7 +368,7 @@ func (q *QP) rejectAt(psn uint32, st Status, why string) bool {
 	if q.wire != nil {
 		q.wire.nakPSN = psn
 	}
-	q.accessEvent(st, why)
+	q.refusalEvent(st, why)
 	q.rx.nak, q.rx.nakOp = st, opNAK
 	q.fail(WRFlushErr, why)
 	q.respond()
@@ -372,8 +378,16 @@ func (q *QP) rejectAt(psn uint32, st Status, why string) bool {
 	return false
 }
 
-func (q *QP) accessEvent(st Status, why string) {
-	q.ctx.event(AsyncEvent{Type: EventQPAccessErr, QPN: q.qpn, Err: &Error{Op: "responder", Object: q.name(), Detail: why, Err: st}})
+// refusalEvent reports that a request of the peer was refused with st (IBTA 11.6.3.2).
+func (q *QP) refusalEvent(st Status, why string) {
+	typ := EventQPFatal
+	switch st {
+	case RemInvReqErr:
+		typ = EventQPReqErr
+	case RemAccessErr:
+		typ = EventQPAccessErr
+	}
+	q.ctx.event(AsyncEvent{Type: typ, QPN: q.qpn, Err: &Error{Op: "responder", Object: q.name(), Detail: why, Err: st}})
 }
 
 // down handles the end of the wire.
@@ -381,7 +395,8 @@ func (q *QP) down(err error) {
 	switch {
 	case q.state == Reset || q.state == Init:
 		q.rewire() // whoever tried to connect has left: the next may try
-	case q.init.Type != RC: // what is sent is lost, and nothing more comes
+	case q.init.Type != RC:
+		q.gone = true // what is sent is lost, and nothing more comes
 	case errors.Is(err, fabric.ErrClosed):
 		q.fail(WRFlushErr, err.Error())
 	default:

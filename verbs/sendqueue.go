@@ -26,6 +26,7 @@ type sendQueue struct {
 	ring             []wqe
 	sge              []SGE
 	inline           []byte
+	args             []wrArgs // of requests that have some; nil until then
 	maxSGE           int
 	maxInline        int
 	head, next, tail uint64
@@ -73,18 +74,29 @@ func (q *QP) postList(wrs []SendWR) error {
 			return err
 		}
 	}
+	if q.ctx.stirred {
+		q.ctx.settle()
+	}
 	return nil
 }
 
 func (q *QP) postSend(wr *SendWR) *Error {
 	n, err := q.checkSend(wr)
-	if err != nil {
-		return err
+	if err == nil {
+		q.enqueue(wr, n)
 	}
+	return err
+}
+
+// enqueue appends a request of n bytes that has been checked, and runs the queue.
+func (q *QP) enqueue(wr *SendWR, n int) {
 	s := &q.sq
 	i := int(s.head % uint64(len(s.ring)))
 	w := &s.ring[i]
 	*w = wqe{wr: *wr, length: n}
+	if wr.rare() {
+		s.keep(i, &w.wr)
+	}
 	w.wr.SG = s.sge[i*max(s.maxSGE, 1):][:0]
 	if wr.Flags&Inline != 0 {
 		buf := s.inline[i*s.maxInline:][:0]
@@ -103,15 +115,14 @@ func (q *QP) postSend(wr *SendWR) *Error {
 	switch q.state {
 	case Err:
 		q.flush(WRFlushErr, "queue pair is in ERR")
-		return nil
+		return
 	case SQE:
 		q.flushSends(WRFlushErr, "send queue is in SQE")
-		return nil
+		return
 	}
 	if q.progress() {
 		q.wake()
 	}
-	return nil
 }
 
 // checkSend checks what a post can check at once and returns the length.

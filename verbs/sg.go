@@ -29,8 +29,20 @@ func (c *Context) unhold(sg []SGE, held uint32) {
 	}
 }
 
-// checkSG checks a list against the regions that its keys name.
-func (q *QP) checkSG(sg []SGE, need Access) (Status, string) {
+// checkReceive checks the buffers of the receive that a message has taken. Those of a shared queue
+// lie in that queue's protection domain.
+func (q *QP) checkReceive() (Status, string) {
+	pd := q.pd
+	if q.srq != nil {
+		pd = q.srq.pd
+	}
+	return q.checkList(pd, q.rx.receive.SG, LocalWrite)
+}
+
+// checkSG checks a list of a send request against the regions that its keys name.
+func (q *QP) checkSG(sg []SGE, need Access) (Status, string) { return q.checkList(q.pd, sg, need) }
+
+func (q *QP) checkList(pd *PD, sg []SGE, need Access) (Status, string) {
 	for i, g := range sg {
 		if len(g.Buf) == 0 || g.LKey == ReservedLKey && q.init.engine {
 			continue
@@ -39,8 +51,8 @@ func (q *QP) checkSG(sg []SGE, need Access) (Status, string) {
 		switch {
 		case m == nil:
 			return LocProtErr, fmt.Sprintf("entry %d: no region has lkey %#x", i, g.LKey)
-		case m.pd != q.pd:
-			return LocProtErr, fmt.Sprintf("entry %d: MR %#x is of PD %d, the queue pair of PD %d", i, g.LKey, m.pd.num, q.pd.num)
+		case m.pd != pd:
+			return LocProtErr, fmt.Sprintf("entry %d: MR %#x is of PD %d, the queue of PD %d", i, g.LKey, m.pd.num, pd.num)
 		case m.access&need != need:
 			return LocProtErr, fmt.Sprintf("entry %d: MR %#x does not allow local write", i, g.LKey)
 		case !m.covers(AddrOf(g.Buf), uint64(len(g.Buf))):

@@ -34,12 +34,15 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
 	case pd == nil || pd.ctx != c || pd.dead:
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
-	case in.MaxWR < 1 || in.MaxWR > l.MaxWR:
-		return nil, opErr(op, "", ErrInvalid, "max_wr %d: expected 1 to %d", in.MaxWR, l.MaxWR)
-	case in.MaxSGE < 0 || in.MaxSGE > l.MaxSGE:
-		return nil, opErr(op, "", ErrInvalid, "max_sge %d: expected 0 to %d", in.MaxSGE, l.MaxSGE)
+	case in.MaxWR < 1 || in.MaxWR > l.MaxSRQWR:
+		return nil, opErr(op, "", ErrInvalid, "max_wr %d: expected 1 to %d", in.MaxWR, l.MaxSRQWR)
+	case in.MaxSGE < 0 || in.MaxSGE > l.MaxSRQSGE:
+		return nil, opErr(op, "", ErrInvalid, "max_sge %d: expected 0 to %d", in.MaxSGE, l.MaxSRQSGE)
 	case in.Limit < 0 || in.Limit > in.MaxWR:
 		return nil, opErr(op, "", ErrInvalid, "srq_limit %d: expected 0 to max_wr %d", in.Limit, in.MaxWR)
+	}
+	if c.srqs >= l.MaxSRQ {
+		return nil, opErr(op, "", ErrLimit, "%d shared receive queues, the most there can be", c.srqs)
 	}
 	c.srqNum++
 	s := &SRQ{ctx: c, pd: pd, num: c.srqNum, limit: in.Limit}
@@ -50,8 +53,12 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 		}
 	}
 	pd.refs++
+	c.srqs++
 	return s, nil
 }
+
+// gone tells whether the queue has been destroyed, itself or with its context.
+func (s *SRQ) gone() bool { return s.dead || s.ctx.closed }
 
 func (s *SRQ) name() string { return fmt.Sprintf("SRQ %d", s.num) }
 
@@ -62,7 +69,7 @@ func (s *SRQ) Num() uint32 { return s.num }
 func (s *SRQ) Query() (SRQInit, error) {
 	s.ctx.mu.Lock()
 	defer s.ctx.mu.Unlock()
-	if s.dead {
+	if s.gone() {
 		return SRQInit{}, opErr("query_srq", s.name(), ErrDestroyed, "destroyed")
 	}
 	in := SRQInit{MaxWR: len(s.rq.ring), MaxSGE: s.rq.maxSGE, Limit: s.limit}
@@ -93,12 +100,12 @@ func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
 		max = a.MaxWR
 	}
 	switch {
-	case s.dead:
+	case s.gone():
 		return opErr(op, s.name(), ErrDestroyed, "destroyed")
 	case mask&^(SRQMaxWR|SRQLimit) != 0:
 		return opErr(op, s.name(), ErrInvalid, "unknown mask %#x", uint8(mask))
-	case max < 1 || max > s.ctx.limits.MaxWR || uint64(max) < r.head-r.tail:
-		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding", max, s.ctx.limits.MaxWR, r.head-r.tail)
+	case max < 1 || max > s.ctx.limits.MaxSRQWR || uint64(max) < r.head-r.tail:
+		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding", max, s.ctx.limits.MaxSRQWR, r.head-r.tail)
 	case mask&SRQLimit != 0 && (a.Limit < 0 || a.Limit > max):
 		return opErr(op, s.name(), ErrInvalid, "srq_limit %d: expected 0 to %d", a.Limit, max)
 	}
@@ -112,18 +119,19 @@ func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
 	return nil
 }
 
-// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it.
+// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it, ErrDestroyed also when the context has closed.
 func (s *SRQ) Destroy() error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	switch {
-	case s.dead:
+	case s.gone():
 		return opErr("destroy_srq", s.name(), ErrDestroyed, "destroyed before")
 	case s.users > 0:
 		return opErr("destroy_srq", s.name(), ErrBusy, "%d queue pairs use it", s.users)
 	}
 	s.dead = true
 	s.pd.refs--
+	s.ctx.srqs--
 	if s.tm != nil {
 		s.tm.destroy(s.ctx)
 	}
@@ -139,7 +147,7 @@ func (s *SRQ) PostRecv(wrs ...RecvWR) error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	for i := range wrs {
-		if s.dead {
+		if s.gone() {
 			return opErr("post_srq_recv", s.name(), ErrDestroyed, "destroyed")
 		}
 		if err := s.rq.post(s.ctx, &wrs[i], "post_srq_recv"); err != nil {

@@ -25,7 +25,12 @@ const (
 
 func newTMPair(t testing.TB, f fabricUnder, in verbs.TMInit) *tmPair {
 	t.Helper()
-	p := &tmPair{mtu: 1024, a: newEnd(t, f), b: &end{ctx: f.context(t), f: f}}
+	return newTMPairOn(t, f, f.context(t), f.context(t), in)
+}
+
+func newTMPairOn(t testing.TB, f fabricUnder, a, bctx *verbs.Context, in verbs.TMInit) *tmPair {
+	t.Helper()
+	p := &tmPair{mtu: 1024, a: newEndOn(t, f, a, nil), b: &end{ctx: bctx, f: f}}
 	if p.a.ctx.FabricAttr().MTU <= 1024 {
 		p.mtu = 512 // the packets' headers take some of it
 	}
@@ -56,12 +61,38 @@ func newTMPair(t testing.TB, f fabricUnder, in verbs.TMInit) *tmPair {
 	return p
 }
 
+// free destroys everything: nothing is in use.
+func (p *tmPair) free(t testing.TB) {
+	t.Helper()
+	must(t, p.b.qp.Destroy())
+	must(t, p.a.qp.Destroy())
+	must(t, p.srq.Destroy())
+	for _, e := range []*end{p.a, p.b} {
+		must(t, e.cq.Destroy())
+	}
+	for _, r := range []region{p.mem, p.recv, p.out} {
+		must(t, r.Dereg())
+		if p.b.f.device {
+			c := p.b.ctx
+			if r.MR == p.out.MR {
+				c = p.a.ctx
+			}
+			must(t, c.FreeMem(r.b))
+		}
+	}
+	must(t, p.a.pd.Dealloc())
+	must(t, p.b.pd.Dealloc())
+}
+
 // connect connects two ends, with short waits for receives.
 func (p *tmPair) connect(t testing.TB, a, b *end, change func(*verbs.QPAttr)) {
 	t.Helper()
 	for _, e := range [][2]*end{{a, b}, {b, a}} {
 		at := attrFor(e[1])
-		at.MinRNRTimer = 1
+		at.MinRNRTimer = 12 // 0.64 ms
+		if p.b.f.lossy {
+			at.Timeout = 11 // 8 ms: the side that nobody polls needs some of them under the race detector
+		}
 		if change != nil {
 			change(&at)
 		}

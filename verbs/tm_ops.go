@@ -81,6 +81,8 @@ func (s *SRQ) postOp(op *TMOp) *Error {
 	switch {
 	case s.dead:
 		return opErr(call, "", ErrDestroyed, "destroyed")
+	case s.ctx.closed:
+		return opErr(call, "", ErrDestroyed, "context is closed")
 	case t == nil:
 		return opErr(call, "", ErrInvalid, "the queue matches no tags: expected one made with TM")
 	case op == nil:

@@ -123,7 +123,7 @@ func (q *QP) rendezvous(h *ib.Header, p []byte) bool {
 		wc.Imm, wc.HasImm = h.Imm, true
 	case h.Opcode.HasInv():
 		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.refuse(RemInvReqErr, why)
+			return q.badInvalidate(why)
 		}
 		wc.InvKey = h.Inv
 		wc.Flags |= WithInv
@@ -176,8 +176,8 @@ func (q *QP) tmSent(w *wqe, st Status, detail string) {
 		q.srq.tm.recycle(e)
 		return
 	}
-	if q.recvCtr != nil {
-		q.recvCtr.count(st)
+	if q.counters != nil {
+		q.counters.count(CountRecv, st)
 	}
 	wc := WC{ID: e.wrID, Status: st, Opcode: WCTMRecv, Flags: TMDataValid | q.srq.tm.syncFlag(), Bytes: n, TM: TMInfo{Handle: e.handle}, Detail: detail}
 	q.tmPush(wc, e.solicited)

@@ -160,6 +160,7 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 		o = over
 	}
 	nap := c.nap()
+	c.deep = c.deep || o == notYet && idle && deep(nap)
 	c.unlock() // if the look has served others, this rings for them, and the ticket is used
 	if o == notYet && idle && (ctx == nil || ctx.Err() == nil) {
 		c.port.Sleep(ticket, nap)
@@ -178,9 +179,13 @@ func (c *Context) idleNow() bool {
 	return true
 }
 
-// unlock leaves the NIC; sleepers whose work may be done are woken first.
+// unlock leaves the NIC; sleepers whose work may be done are woken, and one that sleeps without limit although there is
+// work now that nobody rings for, such as what another goroutine has posted.
 func (c *Context) unlock() {
 	ring := c.progressed && c.sleepers.Load() > 0
+	if c.deep && len(c.active) > 0 {
+		c.deep, ring = false, true
+	}
 	c.progressed = false
 	c.tick = time.Time{}
 	c.mu.Unlock()
@@ -197,9 +202,15 @@ func (c *Context) nap() time.Duration {
 	if nap > 0 {
 		c.again = true // the poll after it is the runtime's
 	}
-	if (len(c.active) > 0 || c.refused) && (nap == 0 || nap > time.Millisecond) {
-		nap = time.Millisecond
+	if (len(c.active) > 0 || c.refused) && deep(nap) {
+		nap = workNap
 	}
 	c.refused = false
 	return nap
 }
+
+// workNap is the nap while there is work left.
+const workNap = time.Millisecond
+
+// deep tells whether a nap is too long for work that is left.
+func deep(nap time.Duration) bool { return nap == 0 || nap > workNap }
