@@ -53,7 +53,7 @@ func (e *end) event(t testing.TB, want verbs.EventType) verbs.AsyncEvent {
 		}
 		return ev
 	case <-time.After(10 * time.Second):
-		t.Fatalf("no event, want %v", want)
+		t.Fatalf("no event, want %v; queue pair in %v", want, e.state())
 		return verbs.AsyncEvent{}
 	}
 }
@@ -195,13 +195,13 @@ func TestNothingTimesOutInSQD(t *testing.T) {
 	eachFabric(t, func(t *testing.T, f fabricUnder) {
 		a, b := pairWith(t, f, func(side int, at *verbs.QPAttr) {
 			if at.RNRRetry, at.MinRNRTimer = 1, 1; !f.lossy && side == 0 {
-				at.Timeout, at.RetryCnt = 8, 0
+				at.Timeout, at.RetryCnt = 14, 0 // 67 ms
 			}
 		}, nil)
 		a.drain(t)
 		a.event(t, verbs.EventSQDrained)
 		must(t, a.qp.PostSend(verbs.SendWR{ID: 1, Flags: verbs.Signaled})) // the peer has no receive
-		a.quiet(t, 10*time.Millisecond)
+		a.quiet(t, 80*time.Millisecond)
 		must(t, b.qp.PostRecv(verbs.RecvWR{ID: 2}))
 		a.resume(t)
 		a.expect(t, 1, verbs.Success)
