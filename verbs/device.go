@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -63,7 +64,10 @@ var localSwitch = sync.OnceValue(inproc.New)
 
 // Open opens the device with a port on the in-process wire: contexts
 // opened so reach each other. A real device gives ErrNotDriven.
-func (d Device) Open() (*Context, error) {
+func (d Device) Open() (*Context, error) { return d.OpenWith(Options{}) }
+
+// OpenWith is Open with options.
+func (d Device) OpenWith(o Options) (*Context, error) {
 	if !d.Emulated {
 		return nil, opErr("open_device", d.Name, ErrNotDriven, "only %s is driven", Emulated)
 	}
@@ -71,7 +75,11 @@ func (d Device) Open() (*Context, error) {
 	if err != nil {
 		return nil, &Error{Op: "open_device", Object: d.Name, Err: err}
 	}
-	return Open(port)
+	c, err := OpenWith(port, o)
+	if err != nil {
+		return nil, errors.Join(err, port.Close())
+	}
+	return c, nil
 }
 
 // Open is OpenWith and no options.

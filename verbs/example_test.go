@@ -18,8 +18,10 @@ type node struct {
 }
 
 // open makes everything up to a queue pair in RESET.
-func open() *node {
-	ctx, err := verbs.Devices()[0].Open()
+func open() *node { return openWith(verbs.Options{}) }
+
+func openWith(o verbs.Options) *node {
+	ctx, err := verbs.Devices()[0].OpenWith(o)
 	try(err)
 	pd, err := ctx.AllocPD()
 	try(err)

@@ -9,6 +9,7 @@ import (
 	"outboard/verbs/fabric"
 	"outboard/verbs/fabric/faulty"
 	"outboard/verbs/fabric/inproc"
+	"outboard/verbs/internal/ib"
 )
 
 // A steppedPort is a port whose peers' memory is reached by single steps only.
@@ -80,10 +81,21 @@ func openTight(t testing.TB) fabric.Port {
 
 var lossySeed atomic.Uint64
 
-// openLossy is a wire that loses, damages, repeats and reorders packets.
+// repeats tells whether a packet is said again when it is lost. A refusal is not: who has refused is in ERR then, and silent, and the
+// requester fails for want of an answer. TestExactlyOnce loses them too.
+func repeats(h *fabric.Header, p []byte) bool {
+	var k ib.Header
+	if _, err := k.Parse(p); h.Op != opPacket || err != nil || k.Opcode != ib.RCAck {
+		return true
+	}
+	kind, code := ib.DecodeSyndrome(k.Syndrome)
+	return kind != ib.SyndromeNAK || ib.NAKCode(code) == ib.NAKSequence
+}
+
+// openLossy is a wire that loses, damages, repeats and reorders packets, except refusals.
 func openLossy(t testing.TB) fabric.Port {
 	t.Helper()
-	p, err := faulty.Wrap(openInproc(t), faulty.Options{Seed: lossySeed.Add(1), Drop: 0.03, Duplicate: 0.03, Reorder: 0.03, Delay: 0.01, Corrupt: 0.02})
+	p, err := faulty.Wrap(openInproc(t), faulty.Options{Seed: lossySeed.Add(1), Drop: 0.03, Duplicate: 0.03, Reorder: 0.03, Delay: 0.01, Corrupt: 0.02, Only: repeats})
 	must(t, err)
 	return p
 }
@@ -111,8 +123,8 @@ func eachReliable(t *testing.T, f func(t *testing.T, f fabricUnder)) {
 	}
 }
 
-// eachWhole leaves out the wires that lose packets: there a last message, or a refusal, which is not said twice, can be lost.
-func eachWhole(t *testing.T, f func(t *testing.T, f fabricUnder)) {
+// eachLossless leaves out the wires that lose packets: there a last message, or a refusal, which is not said twice, can be lost.
+func eachLossless(t *testing.T, f func(t *testing.T, f fabricUnder)) {
 	for _, under := range allFabrics {
 		if !under.lossy {
 			t.Run(under.name, func(t *testing.T) { f(t, under) })

@@ -76,7 +76,7 @@ func (l *lanes) to(addr string) (*lane, error) {
 	if x := l.out[addr]; x != nil {
 		return x, nil
 	}
-	err := error(fabric.ErrNoEndpoint)
+	err := fabric.ErrNoEndpoint
 	for i, x := range l.conns {
 		if x == nil {
 			if x, err = l.open(i); err != nil {

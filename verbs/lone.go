@@ -1,34 +1,60 @@
 package verbs
 
-// postLone executes a WRITE or READ that finds the send queue empty, if that can be done at once and goes well: without a place
+// postLone executes a one-sided request that finds the send queue empty, if that can be done at once and goes well: without a place
 // in the queue, since it would leave it again before the call returns. Otherwise it does nothing and returns false: the queue
 // does what postLone can't, and finds out what is wrong. The rules are those of checkSend, checkSG and runDirect.
 func (q *QP) postLone(wr *SendWR) bool {
 	if q.mover == nil || q.state != RTS || q.init.Managed || q.counters != nil || q.sq.head != q.sq.tail || len(wr.SG) != 1 || wr.Flags&^(Signaled|Inline|Solicited|Fence) != 0 {
 		return false
 	}
-	buf := wr.SG[0].Buf
-	switch {
-	case wr.Opcode == Write && wr.Flags&Inline != 0:
-		if len(buf) > q.sq.maxInline {
+	if wr.Flags&Inline != 0 {
+		if wr.Opcode != Write || len(wr.SG[0].Buf) > q.sq.maxInline {
 			return false
 		}
-	case wr.Opcode == Write && q.sq.maxSGE > 0 && q.local(&wr.SG[0], 0):
-	case wr.Opcode == Read && q.sq.maxSGE > 0 && wr.Flags&Inline == 0 && q.attr.MaxRdAtomic > 0 && q.local(&wr.SG[0], LocalWrite):
+	} else if q.sq.maxSGE == 0 || !q.local(&wr.SG[0], wr.Opcode) {
+		return false
+	}
+	buf, moved := wr.SG[0].Buf, false
+	switch {
+	case len(buf) > q.ctx.limits.MaxMsg:
+	case wr.Opcode == Write:
+		moved = q.mover.Move(wr.RKey, uint32(RemoteWrite), windowOfQP, wr.RemoteAddr, buf, true)
+	case q.attr.MaxRdAtomic == 0:
+	case wr.Opcode == Read:
+		moved = q.mover.Move(wr.RKey, uint32(RemoteRead), windowOfQP, wr.RemoteAddr, buf, false)
 	default:
-		return false
+		moved = q.loneAtomic(wr)
 	}
-	if len(buf) > q.ctx.limits.MaxMsg || !q.mover.Move(wr.RKey, uint32(neededRight(wr.Opcode)), windowOfQP, wr.RemoteAddr, buf, wr.Opcode == Write) {
-		return false
-	}
-	if wr.Flags&Signaled != 0 || q.init.SignalAll {
+	if moved && (wr.Flags&Signaled != 0 || q.init.SignalAll) {
 		q.init.SendCQ.push(WC{ID: wr.ID, Opcode: opcodes[wr.Opcode].wc, QPN: q.qpn, Bytes: len(buf)}, false)
 	}
-	return true
+	return moved
 }
 
-// local tells whether the region that an entry's key names is good for it.
-func (q *QP) local(g *SGE, need Access) bool {
+// loneAtomic is postLone of an atomic; it returns false for anything else, and for those with masks.
+func (q *QP) loneAtomic(wr *SendWR) (moved bool) {
+	if len(wr.SG[0].Buf) != 8 || wr.RemoteAddr%8 != 0 {
+		return false
+	}
+	var old uint64
+	switch wr.Opcode {
+	case FetchAdd:
+		old, moved = q.mover.FetchAddAt(wr.RKey, uint32(RemoteAtomic), windowOfQP, wr.RemoteAddr, wr.Add)
+	case CompareSwap:
+		old, moved = q.mover.CompareSwapAt(wr.RKey, uint32(RemoteAtomic), windowOfQP, wr.RemoteAddr, wr.Compare, wr.Swap)
+	}
+	if moved {
+		q.ctx.scatter64(wr.SG, old)
+	}
+	return moved
+}
+
+// local tells whether the region that an entry's key names is good for an operation.
+func (q *QP) local(g *SGE, o Opcode) bool {
+	need := Access(0)
+	if o != Write { // the data comes here
+		need = LocalWrite
+	}
 	m := q.ctx.keys.mr(g.LKey)
 	return m != nil && m.pd == q.pd && m.access&need == need && m.covers(AddrOf(g.Buf), uint64(len(g.Buf)))
 }

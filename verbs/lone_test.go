@@ -2,6 +2,7 @@ package verbs_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"testing"
@@ -22,6 +23,16 @@ func TestLoneRequests(t *testing.T) {
 			{"an inline write", func(wr *verbs.SendWR, _, _ region) { wr.Flags |= verbs.Inline; wr.SG[0].LKey = 0 }, nil, verbs.Success},
 			{"a read", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read }, nil, verbs.Success},
 			{"a fenced read", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read; wr.Flags |= verbs.Fence }, nil, verbs.Success},
+			{"an addition", func(wr *verbs.SendWR, _, _ region) { wr.Opcode, wr.Add = verbs.FetchAdd, 3 }, nil, verbs.Success},
+			{"a swap", func(wr *verbs.SendWR, _, mem region) {
+				wr.Opcode, wr.Compare, wr.Swap = verbs.CompareSwap, binary.NativeEndian.Uint64(pattern(64, 2)[16:]), 9
+			}, nil, verbs.Success},
+			{"a swap of another value", func(wr *verbs.SendWR, _, _ region) { wr.Opcode, wr.Swap = verbs.CompareSwap, 9 }, nil, verbs.Success},
+			{"an addition to 7 bytes", func(wr *verbs.SendWR, _, _ region) {
+				wr.Opcode, wr.SG[0].Buf = verbs.FetchAdd, wr.SG[0].Buf[:7]
+			}, verbs.ErrInvalid, 0},
+			{"an addition beside the grid", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.FetchAdd; wr.RemoteAddr += 4 }, nil, verbs.RemInvReqErr},
+			{"an addition over the end", func(wr *verbs.SendWR, _, mem region) { wr.Opcode = verbs.FetchAdd; wr.RemoteAddr = mem.Addr() + 64 }, nil, verbs.RemAccessErr},
 			{"a read that is inline", func(wr *verbs.SendWR, _, _ region) { wr.Opcode = verbs.Read; wr.Flags |= verbs.Inline }, verbs.ErrInvalid, 0},
 			{"too much inline", func(wr *verbs.SendWR, _, _ region) {
 				wr.Flags |= verbs.Inline
@@ -37,7 +48,7 @@ func TestLoneRequests(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				a, b := pair(t, f)
-				rights := verbs.Access(verbs.LocalWrite)
+				rights := verbs.LocalWrite
 				if test.name == "a read into memory for reading" {
 					rights = 0
 				}
@@ -51,16 +62,13 @@ func TestLoneRequests(t *testing.T) {
 				}
 				if test.post == nil {
 					wc := a.expect(t, wr.ID, test.want)
-					if op := map[verbs.Opcode]verbs.WCOpcode{verbs.Write: verbs.WCWrite, verbs.Read: verbs.WCRead}[wr.Opcode]; test.want == verbs.Success && (wc.Opcode != op || wc.Bytes != 8 || wc.QPN != a.qp.QPN()) {
+					if op := map[verbs.Opcode]verbs.WCOpcode{verbs.Write: verbs.WCWrite, verbs.Read: verbs.WCRead, verbs.FetchAdd: verbs.WCFetchAdd,
+						verbs.CompareSwap: verbs.WCCompareSwap}[wr.Opcode]; test.want == verbs.Success && (wc.Opcode != op || wc.Bytes != 8 || wc.QPN != a.qp.QPN()) {
 						t.Errorf("completed as %+v", wc)
 					}
 				}
 				if test.post == nil && test.want == verbs.Success {
-					if wr.Opcode == verbs.Read {
-						copy(was[0][8:16], was[1][16:])
-					} else {
-						copy(was[1][16:24], was[0][8:])
-					}
+					was[0], was[1] = after(wr, was[0], was[1])
 				}
 				b.sync()
 				if !bytes.Equal(local.b, was[0]) || !bytes.Equal(mem.b, was[1]) {
@@ -69,6 +77,26 @@ func TestLoneRequests(t *testing.T) {
 			})
 		}
 	})
+}
+
+// after returns what a request of the test leaves in the local memory and in the peer's.
+func after(wr verbs.SendWR, local, mem []byte) (newLocal, newMem []byte) {
+	old := bytes.Clone(mem[16:24])
+	value := binary.NativeEndian.Uint64(old)
+	switch wr.Opcode {
+	case verbs.Write:
+		copy(mem[16:24], local[8:])
+		return local, mem
+	case verbs.FetchAdd:
+		value += wr.Add
+	case verbs.CompareSwap:
+		if value == wr.Compare {
+			value = wr.Swap
+		}
+	}
+	copy(local[8:16], old)
+	binary.NativeEndian.PutUint64(mem[16:], value)
+	return local, mem
 }
 
 // Requests that need no completion do not fill the queue, and the next signaled one completes alone.

@@ -26,12 +26,16 @@ type step struct {
 	cuts   int // pieces of the local list
 	imm    uint32
 	add    uint64
+	mask   verbs.AtomicMask
 	badKey bool
 }
 
+var modelOps = []verbs.Opcode{verbs.Send, verbs.SendImm, verbs.Write, verbs.WriteImm, verbs.Read, verbs.FetchAdd, verbs.CompareSwap,
+	verbs.MaskedFetchAdd, verbs.MaskedCompareSwap}
+
 func drawStep(t *rapid.T) step {
 	s := step{
-		op:   verbs.Opcode(rapid.IntRange(int(verbs.Send), int(verbs.CompareSwap)).Draw(t, "op")),
+		op:   rapid.SampledFrom(modelOps).Draw(t, "op"),
 		cuts: rapid.IntRange(1, 4).Draw(t, "cuts"),
 		imm:  rapid.Uint32().Draw(t, "imm"),
 		add:  rapid.Uint64Range(0, 3).Draw(t, "operand"),
@@ -46,6 +50,10 @@ func drawStep(t *rapid.T) step {
 		s.off = 8 * rapid.IntRange(0, 3).Draw(t, "word")
 	default:
 		s.off = rapid.IntRange(0, modelMem-s.n).Draw(t, "offset")
+	}
+	if s.op >= verbs.MaskedFetchAdd {
+		s.add = rapid.Uint64().Draw(t, "masked operand")
+		s.mask = verbs.AtomicMask{Compare: rapid.Uint64().Draw(t, "compared bits") & 0x1020, Swap: rapid.Uint64().Draw(t, "swapped bits"), Add: rapid.Uint64().Draw(t, "field ends")}
 	}
 	if s.op < verbs.Read && s.n <= defaultCap.Inline && rapid.Bool().Draw(t, "inline") {
 		s.flags |= verbs.Inline
@@ -139,10 +147,36 @@ func modelStep(o *outcome, s step, local []byte) {
 		switch {
 		case s.op == verbs.FetchAdd:
 			binary.NativeEndian.PutUint64(remote, old+s.add)
+		case s.op == verbs.MaskedFetchAdd:
+			binary.NativeEndian.PutUint64(remote, addFields(old, s.add, s.mask.Add))
+		case s.op == verbs.MaskedCompareSwap:
+			if (old^s.add)&s.mask.Compare == 0 {
+				binary.NativeEndian.PutUint64(remote, old&^s.mask.Swap|uint64(s.imm)&s.mask.Swap)
+			}
 		case old == s.add:
 			binary.NativeEndian.PutUint64(remote, uint64(s.imm))
 		}
 	}
+}
+
+// addFields adds bit by bit, and carries nothing out of a bit that is set in ends.
+func addFields(a, b, ends uint64) (sum uint64) {
+	carry := uint64(0)
+	for bit := uint64(1); bit != 0; bit <<= 1 {
+		n := carry
+		for _, v := range []uint64{a, b} {
+			if v&bit != 0 {
+				n++
+			}
+		}
+		if n&1 != 0 {
+			sum |= bit
+		}
+		if carry = n >> 1; ends&bit != 0 {
+			carry = 0
+		}
+	}
+	return sum
 }
 
 // program is one queue pair with the memory of a program.
@@ -183,7 +217,7 @@ func (m *program) start(t testing.TB, late bool) {
 			copy(local.b, localData(i, s.n))
 		}
 		wr := verbs.SendWR{ID: uint64(i), Opcode: s.op, Flags: s.flags, SG: split(local, s.cuts), Imm: s.imm,
-			RemoteAddr: m.remote.Addr() + uint64(s.off), RKey: m.remote.RKey(), Add: s.add, Compare: s.add, Swap: uint64(s.imm)}
+			RemoteAddr: m.remote.Addr() + uint64(s.off), RKey: m.remote.RKey(), Mask: &s.mask, Add: s.add, Compare: s.add, Swap: uint64(s.imm)}
 		if s.badKey {
 			wr.RKey ^= 0x40
 		}
@@ -222,7 +256,7 @@ func (m *program) run(t testing.TB, want outcome) {
 		for len(cs) < n || e == m.a && m.fails() && cs[len(cs)-1].ID != last {
 			wc := e.wait(t)
 			c := completion{ID: wc.ID, Status: wc.Status}
-			if wc.Opcode >= verbs.WCRecv && wc.Status == verbs.Success {
+			if (wc.Opcode == verbs.WCRecv || wc.Opcode == verbs.WCRecvWriteImm) && wc.Status == verbs.Success {
 				c.Bytes, c.Imm = wc.Bytes, wc.Imm
 			}
 			cs = append(cs, c)

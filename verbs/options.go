@@ -14,7 +14,8 @@ type Options struct {
 	// slower. A wire that is not ordered and reliable, and a trace, do so anyway. The peer follows.
 	Packets bool
 	// Trace, if set, gets every packet that this NIC sends or receives, as a pcapng file with RoCEv2 framing, which Wireshark
-	// reads. It belongs to the context until Close, which flushes but does not close it; its first error is returned there.
+	// reads. It belongs to the context until Close, which flushes but does not close it; its first error is returned there. No
+	// environment variable sets it: a trace changes what queue pairs do, and those of a NIC-resident runtime need a wire without.
 	Trace io.Writer
 }
 

@@ -26,15 +26,6 @@ func eachUnreliable(t *testing.T, f func(t *testing.T, a, b *end, send func(id u
 	}
 }
 
-// eachLossless leaves out the wires that lose packets.
-func eachLossless(t *testing.T, f func(t *testing.T, f fabricUnder)) {
-	for _, under := range allFabrics {
-		if !under.lossy {
-			t.Run(under.name, func(t *testing.T) { f(t, under) })
-		}
-	}
-}
-
 // handle is an address handle to peer's port.
 func (e *end) handle(t testing.TB, peer *end) *verbs.AH {
 	t.Helper()

@@ -119,12 +119,12 @@ func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
 	return nil
 }
 
-// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it.
+// Destroy ends the queue; its receives vanish. ErrBusy while queue pairs use it, ErrDestroyed also when the context has closed.
 func (s *SRQ) Destroy() error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	switch {
-	case s.dead:
+	case s.gone():
 		return opErr("destroy_srq", s.name(), ErrDestroyed, "destroyed before")
 	case s.users > 0:
 		return opErr("destroy_srq", s.name(), ErrBusy, "%d queue pairs use it", s.users)
@@ -134,9 +134,6 @@ func (s *SRQ) Destroy() error {
 	s.ctx.srqs--
 	if s.tm != nil {
 		s.tm.destroy(s.ctx)
-	}
-	if s.ctx.closed {
-		return nil // the regions went with the context
 	}
 	for r := &s.rq; r.tail != r.head; r.tail++ {
 		w := r.at(r.tail)

@@ -92,9 +92,7 @@ func (s *SRQ) initTM(in TMInit) *Error {
 // destroy drops the tagged buffers.
 func (t *tagMatching) destroy(c *Context) {
 	for _, e := range t.entries {
-		if !c.closed {
-			c.unhold(e.sg, e.held)
-		}
+		c.unhold(e.sg, e.held)
 	}
 	t.init.CQ.users--
 }

@@ -268,18 +268,17 @@ func TestTMManyRendezvous(t *testing.T) {
 			copy(p.out.b[64<<10:], pattern(n*3000, 1))
 			var added, done int
 			var next []uint64
-			add := func() {
-				must(t, p.srq.PostOps(&verbs.TMOp{Kind: verbs.TagAdd, RecvWRID: uint64(added), SG: []verbs.SGE{p.mem.part(added*3000, 3000)}}))
-				added++
-			}
-			for added < tags {
-				add()
-			}
-			for i := range n {
+			add := func() { // a buffer, and then a message, which matches
+				i := added
+				must(t, p.srq.PostOps(&verbs.TMOp{Kind: verbs.TagAdd, RecvWRID: uint64(i), SG: []verbs.SGE{p.mem.part(i*3000, 3000)}}))
 				must(t, p.a.qp.PostRecv(verbs.RecvWR{ID: 100 + uint64(i), SG: []verbs.SGE{fins.part(i*16, 16)}}))
 				m := p.rndv(uint64(i), 64<<10+i*3000, 3000, "")
 				copy(p.out.b[i*64:], m)
 				must(t, p.a.qp.PostSend(verbs.SendWR{Opcode: verbs.Send, SG: []verbs.SGE{p.out.part(i*64, len(m))}}))
+				added++
+			}
+			for added < tags {
+				add()
 			}
 			for done < n {
 				switch wc := p.b.wait(t); {
@@ -364,4 +363,46 @@ func TestTMRendezvousIncomplete(t *testing.T) {
 	h := p.add(t, 2, 4, allBits, p.mem.part(0, 20))
 	p.send(t, eager(4, []byte("ok")), nil)
 	p.received(t, 2, h, 4, 2)
+}
+
+// TestTMRendezvousWaits has more rendezvous than the NIC's send queue may hold, while it cannot send: the last waits at the sender.
+func TestTMRendezvousWaits(t *testing.T) {
+	p := newTMPair(t, plainFabrics[0], verbs.TMInit{MaxTags: 1})
+	p.b.reset(t, p) // to RTR
+	const n = 17
+	for i := range uint64(n) {
+		must(t, p.a.qp.PostRecv(verbs.RecvWR{ID: 100 + i, SG: []verbs.SGE{p.out.part(1000, 16)}}))
+		p.add(t, i, i, allBits, p.mem.part(int(i)*10, 10))
+		must(t, p.a.qp.PostSend(verbs.SendWR{Opcode: verbs.Send, Flags: verbs.Inline, SG: []verbs.SGE{{Buf: p.rndv(i, 2000, 10, "")}}}))
+		if i < n-1 {
+			if wc := p.b.expect(t, i, verbs.Success); wc.Flags != verbs.TMMatch {
+				t.Fatalf("completion %+v, want a match", wc)
+			}
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); p.b.ctx.HWCounters().SendRNRErr == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no RNR NAK")
+		}
+	}
+	p.b.quiet(t, time.Millisecond)
+	must(t, p.b.qp.Modify(withState(attrFor(p.a), verbs.RTS), maskRTS))
+	for matches, valid := n-1, 0; valid < n; {
+		switch wc := p.b.wait(t); {
+		case wc.Status == verbs.Success && wc.Flags == verbs.TMMatch && wc.ID == uint64(matches):
+			matches++
+		case wc.Status == verbs.Success && wc.Flags == verbs.TMDataValid && wc.ID == uint64(valid):
+			valid++
+		default:
+			t.Fatalf("completion %+v after %d matches and the data of %d", wc, matches, valid)
+		}
+	}
+	for i := range uint64(n) {
+		p.a.expect(t, 100+i, verbs.Success)
+	}
+}
+
+func withState(a verbs.QPAttr, s verbs.State) verbs.QPAttr {
+	a.State = s
+	return a
 }

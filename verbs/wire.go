@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"errors"
 	"time"
 
 	"outboard/verbs/fabric"
@@ -49,6 +50,7 @@ const (
 	ackEvery    = 64
 	defaultHops = 64
 	maxIBMsg    = 1 << 31 // bytes of a message in packets (IBTA 9.7.7)
+	maxPSNs     = 1 << 23 // numbered and not acknowledged: half of all there are (IBTA 9.7.2)
 )
 
 func newWire(q *QP) *wire {
@@ -62,7 +64,7 @@ func newWire(q *QP) *wire {
 func (x *wire) ready(q *QP) {
 	a := &q.attr
 	x.mtu, x.epsn = min(a.PathMTU, packetMTU(q.ctx.mtu)), a.RQPSN
-	x.dst = [...]GID{ib.LinkLocal(a.AV), ib.GIDOf(a.AV)}
+	x.dst = gidsOf(a.AV)
 	if q.init.Type == UD {
 		x.mtu = packetMTU(q.ctx.mtu)
 	}
@@ -82,9 +84,18 @@ func (x *wire) enter(q *QP, to State) {
 		x.steady(q)
 	case q.state == SQD:
 		x.retries, x.rnrRetries = q.attr.RetryCnt, q.attr.RNRRetry
-		x.dst = [...]GID{ib.LinkLocal(q.attr.AV), ib.GIDOf(q.attr.AV)}
+		x.dst = gidsOf(q.attr.AV)
 	}
 }
+
+// gidsOf gives the GIDs of the port with an address.
+func gidsOf(addr string) [2]GID { return [2]GID{ib.LinkLocal(addr), ib.GIDOf(addr)} }
+
+// outstanding is the number of PSNs that have been sent and are not acknowledged.
+func (x *wire) outstanding() uint32 { return psnsBetween(x.una, x.sent) }
+
+// psnsBetween counts the PSNs from a up to b, which is not before it.
+func psnsBetween(a, b uint32) uint32 { return (b - a) & ib.PSNMask }
 
 // acked tells whether a request that has been sent, and answered if it has a response, is complete.
 func (x *wire) acked(w *wqe) bool {
@@ -149,7 +160,7 @@ func (q *QP) arrivePacket(p []byte) {
 	payload, err := h.Parse(p)
 	c.traced(p)
 	c.hw.RcvdPkts++
-	if err != nil {
+	if err != nil && !errors.Is(err, ib.ErrOpcode) {
 		c.hw.ICRCErrors++
 		return
 	}
@@ -157,7 +168,7 @@ func (q *QP) arrivePacket(p []byte) {
 		c.hw.Dropped++
 		return
 	}
-	if h.Opcode.IsResponse() {
+	if h.Opcode.Valid() && h.Opcode.IsResponse() {
 		q.recvResponsePacket(h, payload)
 		return
 	}
@@ -175,16 +186,27 @@ func (q *QP) arrivePacket(p []byte) {
 
 // expects tells whether a packet is one of this queue pair's connection, in a state in which it takes any.
 func (q *QP) expects(h *ib.Header) bool {
-	if !q.receives() || q.init.Type == UD || h.DestQP != q.qpn || h.Opcode.Transport() != ib.Transport(q.init.Type) || !samePartition(h.PKey, q) {
+	if !q.receives() || q.init.Type == UD || h.DestQP != q.qpn || !q.speaks(h.Opcode) || !samePartition(h.PKey, q) {
 		return false
 	}
-	if q.wire == nil {
-		if q.init.engine || q.init.Sink != nil || q.sq.next != q.sq.tail || q.rx.mid != midNone || len(q.rx.replies) > 0 {
-			return false
-		}
-		q.usePackets()
+	if q.wire != nil {
+		return h.Src == q.wire.dst[0] || h.Src == q.wire.dst[1]
 	}
-	return h.Src == q.wire.dst[0] || h.Src == q.wire.dst[1]
+	if dst := gidsOf(q.attr.AV); h.Src != dst[0] && h.Src != dst[1] || q.init.engine || q.init.Sink != nil ||
+		q.sq.next != q.sq.tail || q.rx.mid != midNone || len(q.rx.replies) > 0 {
+		return false
+	}
+	q.usePackets()
+	return true
+}
+
+// speaks tells whether an opcode, also a reserved one, is of this queue pair's transport.
+func (q *QP) speaks(o ib.Opcode) bool {
+	t := o.Transport()
+	if !o.Valid() {
+		t = ib.Transport(o >> 5)
+	}
+	return t == ib.Transport(q.init.Type)
 }
 
 // samePartition compares partition keys but for the membership bit (IBTA 10.9.3).

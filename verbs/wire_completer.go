@@ -9,7 +9,7 @@ import (
 // recvResponsePacket takes an acknowledgement or a response. One that no request awaits is an old one, and lost.
 func (q *QP) recvResponsePacket(h *ib.Header, p []byte) {
 	x := q.wire
-	if q.state != RTS && q.state != SQD || ib.PSNDiff(h.PSN, x.una) < 0 || ib.PSNDiff(h.PSN, x.sent) >= 0 {
+	if q.state != RTS && q.state != SQD || psnsBetween(x.una, h.PSN) >= x.outstanding() {
 		return
 	}
 	if h.Opcode != ib.RCAck {
@@ -26,8 +26,8 @@ func (q *QP) recvResponsePacket(h *ib.Header, p []byte) {
 	}
 }
 
-// advance acknowledges all packets before psn, which does not go past what has been sent. It returns false if the response of a
-// read or atomic before psn has not come: then that is lost, and asked for again.
+// advance acknowledges all packets before psn, which does not go past what has been sent. It returns false if a response to
+// one of them has not come: then that is lost, and asked for again.
 func (q *QP) advance(psn uint32) bool {
 	x, s := q.wire, &q.sq
 	complete := true
@@ -40,7 +40,7 @@ func (q *QP) advance(psn uint32) bool {
 			break
 		}
 		if w.reply && !w.replied {
-			if at := ib.PSNAdd(w.psn, w.got/x.mtu); at != psn { // else psn is a refusal in the middle of a response
+			if at := ib.PSNAdd(w.psn, w.got/x.mtu); ib.PSNDiff(at, psn) < 0 {
 				complete, psn = false, at
 			}
 			break
@@ -61,8 +61,8 @@ func (x *wire) progressTo(q *QP, psn uint32) {
 	x.una, x.again = psn, false
 	x.retries, x.rnrRetries = q.attr.RetryCnt, q.attr.RNRRetry
 	x.deadline = time.Time{}
-	if ib.PSNDiff(x.sent, psn) > 0 && q.attr.Timeout != 0 {
-		x.deadline = q.ctx.now().Add(ackTimeout(q.attr.Timeout))
+	if x.outstanding() > 0 {
+		x.await(q, q.ctx.now())
 	}
 	x.catchUp(&q.sq)
 	q.wake()
@@ -98,8 +98,8 @@ func (q *QP) lostResponse() {
 func (q *QP) recvRNR(psn uint32, timer uint8) {
 	x := q.wire
 	q.ctx.hw.RcvdRNRErr++
-	if !q.advance(psn) {
-		return
+	if !x.resume.IsZero() || !q.advance(psn) {
+		return // while it waits it has sent nothing that could be refused
 	}
 	if q.attr.RNRRetry != rnrForEver {
 		if x.rnrRetries == 0 {
@@ -111,6 +111,7 @@ func (q *QP) recvRNR(psn uint32, timer uint8) {
 	}
 	x.goBack(&q.sq)
 	x.resume = q.ctx.now().Add(rnrTimer(timer))
+	x.deadline = time.Time{} // until then nothing is awaited
 	q.wake()
 }
 
@@ -153,6 +154,9 @@ func (q *QP) recvData(h *ib.Header, p []byte) {
 	switch {
 	case atomic != w.wr.Opcode.has(opAtomic):
 		q.fail(BadRespErr, "response of another kind than asked for: "+h.Opcode.String())
+		return
+	case w.got == 0 && !h.Opcode.Starts():
+		q.fail(BadRespErr, "response that has no beginning: "+h.Opcode.String())
 		return
 	case !atomic && (last && (len(p) != left || left > x.mtu) || !last && (len(p) != x.mtu || left <= x.mtu)):
 		q.fail(BadRespErr, "response of another length than asked for")

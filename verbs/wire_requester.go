@@ -19,20 +19,26 @@ func (q *QP) wireTransmit(w *wqe) bool {
 			return false
 		}
 		x.resume = time.Time{}
+		x.await(q, q.ctx.now())
 	}
 	if w.wr.Opcode.has(opReplies) {
 		return q.sendReplyRequest(w)
 	}
-	x.number(w)
-	return q.sendRequestPackets(w)
+	return x.number(q, w) && q.sendRequestPackets(w)
 }
 
-// number gives a request its PSNs, once.
-func (x *wire) number(w *wqe) {
-	if w.psns == 0 {
-		w.psn, w.psns = x.next, x.packets(w.length)
-		x.next = ib.PSNAdd(x.next, w.psns)
+// number gives a request its PSNs, once, and reports false while they would be too far ahead of the acknowledged ones.
+func (x *wire) number(q *QP, w *wqe) bool {
+	if w.psns != 0 {
+		return true
 	}
+	n := x.packets(w.length)
+	if q.init.Type == RC && psnsBetween(x.una, x.next)+n > maxPSNs {
+		return false
+	}
+	w.psn, w.psns = x.next, n
+	x.next = ib.PSNAdd(x.next, n)
+	return true
 }
 
 // packets is the number of packets of a message.
@@ -87,8 +93,8 @@ func (q *QP) sendReplyRequest(w *wqe) bool {
 		return q.failInTurn(LocQPOpErr, w.wr.Opcode.String()+" with MAX_QP_RD_ATOMIC 0")
 	case !w.reply && q.sq.reads >= int(q.attr.MaxRdAtomic):
 		return false
-	case !w.reply:
-		x.number(w)
+	case !x.number(q, w):
+		return false
 	}
 	h := &q.ctx.ibHeader
 	*h = ib.Header{Opcode: ib.RCReadRequest, PSN: ib.PSNAdd(w.psn, w.got/x.mtu), AckReq: true,
@@ -114,11 +120,18 @@ var atomicOpcodes = [numOpcodes]ib.Opcode{FetchAdd: ib.RCFetchAdd, CompareSwap: 
 
 // onWire notes that PSNs have been sent and starts the timer.
 func (x *wire) onWire(q *QP, psn, n uint32) {
-	if end := ib.PSNAdd(psn, n); ib.PSNDiff(end, x.sent) > 0 {
+	if end := ib.PSNAdd(psn, n); psnsBetween(x.una, end) > x.outstanding() {
 		x.sent = end
 	}
-	if x.deadline.IsZero() && q.attr.Timeout != 0 && q.init.Type == RC {
-		x.deadline = q.ctx.now().Add(ackTimeout(q.attr.Timeout))
+	if x.deadline.IsZero() && q.init.Type == RC {
+		x.await(q, q.ctx.now())
+	}
+}
+
+// await has the peer answer, from a time on, before the timeout.
+func (x *wire) await(q *QP, from time.Time) {
+	if x.deadline = (time.Time{}); q.attr.Timeout != 0 {
+		x.deadline = from.Add(ackTimeout(q.attr.Timeout))
 	}
 }
 
@@ -142,12 +155,12 @@ func (q *QP) sendAgain(why string) {
 	x.retries--
 	q.ctx.hw.CompleterRetryErr++
 	x.goBack(&q.sq)
+	x.await(q, q.ctx.now()) // also if the wire has no room now
 	q.wake()
 }
 
 // goBack has the queue go on from the oldest packet that is not acknowledged.
 func (x *wire) goBack(s *sendQueue) {
-	x.deadline = time.Time{}
 	i := s.next
 	if i != s.head && s.at(i).psns != 0 {
 		i++ // that one is on the wire in part

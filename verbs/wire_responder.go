@@ -2,6 +2,7 @@ package verbs
 
 import (
 	"fmt"
+	"slices"
 
 	"outboard/verbs/internal/ib"
 )
@@ -66,6 +67,8 @@ func (q *QP) execute(h *ib.Header, p []byte) bool {
 	psns := uint32(1)
 	ok := false
 	switch {
+	case !op.Valid():
+		return q.refuse(RemInvReqErr, op.String()+": reserved")
 	case !x.rightLength(op, len(p)):
 		return q.refuse(RemInvReqErr, fmt.Sprintf("%v with %d bytes: path MTU is %d", op, len(p), x.mtu))
 	case op.IsSend() && r.outOfSequence(op.Starts(), midSend), op.IsWrite() && r.outOfSequence(op.Starts(), midWrite),
@@ -75,10 +78,12 @@ func (q *QP) execute(h *ib.Header, p []byte) bool {
 		ok = q.execSend(h, p)
 	case op.IsWrite():
 		ok = q.execWrite(h, p)
+	case q.newReplies() >= int(q.attr.MaxDestRdAtomic):
+		return q.tooManyReplies()
 	case op == ib.RCReadRequest:
 		psns = x.packets(int(h.Len))
 		ok = q.execRead(h, psns)
-	case op.IsAtomic():
+	default:
 		ok = q.execAtomic(h)
 	}
 	if !ok {
@@ -236,7 +241,6 @@ func (q *QP) execRead(h *ib.Header, psns uint32) bool {
 	if _, st, why := q.target(h.RKey, h.VA, uint64(h.Len), RemoteRead); st != Success {
 		return q.refuse(st, why)
 	}
-	q.forgetAgain()
 	return q.serve(reply{key: h.RKey, psn: h.PSN, addr: h.VA, remaining: uint64(h.Len)}, psns)
 }
 
@@ -245,10 +249,6 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	if st != Success {
 		return q.refuse(st, why)
 	}
-	q.forgetAgain()
-	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
-		return q.tooManyReplies()
-	}
 	a := atomicArgs{op: atomicOps[h.Opcode], swapAdd: h.SwapAdd, compare: h.Compare, swapAddMask: h.SwapAddMask, compMask: h.CompareMask}
 	return q.serve(reply{atomic: true, psn: h.PSN, value: a.run(b)}, 1)
 }
@@ -256,19 +256,21 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 var atomicOps = map[ib.Opcode]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
 	ib.RCMaskedFetchAdd: MaskedFetchAdd, ib.RCMaskedCmpSwap: MaskedCompareSwap}
 
-// forgetAgain makes room for the answer to a new request. What is answered again and does not fit beside it has come: the
-// requester would not have sent a new one.
-func (q *QP) forgetAgain() {
-	for x := &q.rx; len(x.replies) > 0 && len(x.replies) >= int(q.attr.MaxDestRdAtomic) && x.replies[0].again; {
-		x.dropReply()
+// newReplies is the number of answers that wait, without those that are given again: their place may be needed already, for the
+// requester may have got the first.
+func (q *QP) newReplies() (n int) {
+	for i := range q.rx.replies {
+		if !q.rx.replies[i].again {
+			n++
+		}
 	}
+	return n
 }
 
 // serve queues an answer and saves it for when it is asked for again.
 func (q *QP) serve(a reply, psns uint32) bool {
-	if !q.queueReply(a) {
-		return false
-	}
+	q.rx.replies = append(q.rx.replies, a)
+	q.wake()
 	x := q.wire
 	if len(x.saved) >= int(q.attr.MaxDestRdAtomic) {
 		x.saved = append(x.saved[:0], x.saved[1:]...)
@@ -286,7 +288,8 @@ func (q *QP) answerAgain(h *ib.Header) {
 		}
 		return
 	}
-	for _, s := range q.wire.saved {
+	x := q.wire
+	for _, s := range x.saved {
 		at := ib.PSNDiff(h.PSN, s.psn)
 		if at < 0 || at >= int32(s.psns) || s.atomic != h.Opcode.IsAtomic() {
 			continue
@@ -294,28 +297,33 @@ func (q *QP) answerAgain(h *ib.Header) {
 		a := s.reply
 		a.again = true
 		if !a.atomic {
-			off := uint64(at) * uint64(q.wire.mtu)
+			off := uint64(at) * uint64(x.mtu)
 			if h.RKey != s.key || h.VA != s.addr+off || uint64(h.Len) != s.remaining-off {
 				return
 			}
 			a.psn, a.addr, a.remaining = h.PSN, h.VA, uint64(h.Len)
 		}
-		q.replaceReplies(a)
+		x.queueAgain(&q.rx, a, ib.PSNAdd(s.psn, s.psns))
+		q.wake()
 		return
 	}
 }
 
-// replaceReplies puts an answer in the place of all later ones: their requests come again too.
-func (q *QP) replaceReplies(a reply) {
-	kept := q.rx.replies[:0]
-	for _, r := range q.rx.replies {
-		if ib.PSNDiff(r.psn, a.psn) < 0 {
-			kept = append(kept, r)
+// queueAgain puts an answer, whose last PSN is before end, in its place among those that wait, unless it is still to come anyhow.
+func (x *wire) queueAgain(r *inbound, a reply, end uint32) {
+	i := 0
+	for i < len(r.replies) && ib.PSNDiff(r.replies[i].psn, end) < 0 {
+		w := &r.replies[i]
+		switch {
+		case ib.PSNDiff(w.psn, a.psn) > 0: // the rest of it
+			*w = a
+			return
+		case psnsBetween(w.psn, a.psn) < x.packets(int(w.remaining)):
+			return
 		}
+		i++
 	}
-	q.rx.replies = append(kept, a)
-	q.rx.ack = false // it would pass over what is answered again
-	q.wake()
+	r.replies = slices.Insert(r.replies, i, a)
 }
 
 // wireRespond sends what is due to the peer: responses in order, then an acknowledgement or a refusal.

@@ -8,6 +8,7 @@ import (
 )
 
 func TestConnect(t *testing.T) {
+	t.Parallel()
 	eachWire(t, func(t *testing.T, w wire) {
 		a, b := newNode(t, w), newNode(t, w)
 		for _, address := range []string{":0", At(b.dev.Addr(), 0)} {
@@ -35,6 +36,7 @@ func TestConnect(t *testing.T) {
 }
 
 func TestPrivateDataAndParameters(t *testing.T) {
+	t.Parallel()
 	eachWire(t, func(t *testing.T, w wire) {
 		a, b := newNode(t, w), newNode(t, w)
 		l := local(t, b)

@@ -1,9 +1,12 @@
 // Package cm sets up connections between queue pairs, in the manner of rdma_cm: one side listens, the other dials, and
 // neither has to carry queue pair numbers to the other.
 //
-//	l, err := cm.Listen(dev, ":18515")                         conn, err := cm.Dial(ctx, dev, "localhost:18515", params)
-//	r, err := l.Accept(ctx)       // rdma_get_request          conn.QP() is in RTS
-//	conn, err := r.Accept(ctx, params)                         conn.Disconnect()
+//	l, err := cm.Listen(dev, ":18515")  // one program
+//	r, err := l.Accept(ctx)             // rdma_get_request
+//	conn, err := r.Accept(ctx, params)
+//
+//	conn, err := cm.Dial(ctx, dev, "localhost:18515", params) // the other: conn.QP() is in RTS
+//	err = conn.Close()                                        // and now in ERR, and destroyed
 //
 // Both ends exchange the management datagrams of the communication manager (IBTA volume 1, chapter 12) between the queue
 // pairs 1 of their ports: REQ, REP and RTU connect, REJ refuses, DREQ and DREP disconnect, MRA asks for patience. They
@@ -28,6 +31,8 @@
 // and CONNECT_ERROR are errors of [Dial] and [Request.Accept]. What happens after that comes from [Conn.Events].
 // Unlike rdma_cm, a peer that disconnects is answered at once, and the queue pair goes to ERR with it. And where the wire tells
 // that the peer has died or has closed its queue pair, which InfiniBand cannot, that disconnects too.
+//
+// A NIC exchanges datagrams with at most 32 others at a time, besides itself: the next that dials gets no answer.
 //
 // There is no service ID resolution for datagrams (SIDR, the UDP port space), no multicast, and no migration of paths.
 //

@@ -65,7 +65,7 @@ const (
 	ConsumerReject     = ib.RejConsumer           // the peer's program does not want it
 )
 
-// A RejectedError is a refusal by the peer. It is ErrRefused if nobody listens.
+// A RejectedError is a refusal by the peer. It is ErrRefused if nobody listens, and ErrTimeout if the peer has given up waiting.
 type RejectedError struct {
 	Reason      RejectReason
 	PrivateData []byte // 148 bytes of ConsumerReject: what Request.Reject was given and zeros
@@ -75,7 +75,7 @@ type RejectedError struct {
 
 func (e *RejectedError) Error() string { return "rejected: " + e.Reason.String() }
 
-// Is makes a RejectedError ErrRefused where it is.
+// Is makes a RejectedError what its reason means.
 func (e *RejectedError) Is(target error) bool {
-	return target == ErrRefused && e.Reason == InvalidServiceID
+	return target == ErrRefused && e.Reason == InvalidServiceID || target == ErrTimeout && e.Reason == Timeout
 }

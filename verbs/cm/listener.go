@@ -86,20 +86,19 @@ func (l *Listener) bind(local bool, port uint16, backlog int) error {
 
 func (l *Listener) bindTo(local bool, port uint16, backlog int) (err error) {
 	l.port, l.address = port, At(l.a.dev.Addr(), port)
-	if !local {
-		l.address = fmt.Sprintf("localhost:%d", port)
-		if l.name, err = hold(port, l.a.dev.Addr()); err != nil {
-			return err
-		}
-	}
 	l.a.do(func(m *machine) { l.s = m.listen(serviceID(port), backlog, l) })
-	if l.s != nil {
+	if l.s == nil {
+		return fmt.Errorf("%w: port %d of this NIC", ErrInUse, port)
+	}
+	if local {
 		return nil
 	}
-	if l.name != nil {
-		l.name.release()
+	// The name comes last: who finds it finds the service.
+	l.address = fmt.Sprintf("localhost:%d", port)
+	if l.name, err = hold(port, l.a.dev.Addr()); err != nil {
+		l.a.do(func(m *machine) { m.unlisten(l.s) })
 	}
-	return fmt.Errorf("%w: port %d of this NIC", ErrInUse, port)
+	return err
 }
 
 // Addr is an address to dial: "localhost:18515" or "NIC/18515". Port is its port.

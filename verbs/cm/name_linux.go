@@ -75,10 +75,22 @@ func (n *name) tell(conn *net.UnixConn) {
 	}
 }
 
-// ask finds out which NIC a port of this machine is at, and the process that says so.
+// ask finds out which NIC a port of this machine is at, and the process that says so. The error is ctx's if it is over.
 func ask(ctx context.Context, port uint16) (nic string, pid int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	limited, cancel := context.WithTimeout(ctx, nameTimeout)
 	defer cancel()
+	nic, pid, err = askWithin(limited, port)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case limited.Err() != nil:
+		err = fmt.Errorf("%w: process %d, which holds the name of port %d", errNoAnswer, pid, port)
+	}
+	return nic, pid, err
+}
+
+func askWithin(ctx context.Context, port uint16) (nic string, pid int, err error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", socketName(port).Name)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return "", 0, fmt.Errorf("%w: nobody listens at port %d", ErrRefused, port)
@@ -93,7 +105,7 @@ func ask(ctx context.Context, port uint16) (nic string, pid int, err error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(conn, int64(len(greeting)+maxAddr+1))).ReadString('\n')
 	if err != nil {
-		return "", 0, fmt.Errorf("%w: process %d at port %d: %w", ErrUnreachable, pid, port, err)
+		return "", pid, fmt.Errorf("%w: process %d at port %d: %w", ErrUnreachable, pid, port, err)
 	}
 	nic, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), greeting)
 	if !ok || !goodNIC(nic) {

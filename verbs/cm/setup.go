@@ -132,9 +132,13 @@ func (m *machine) reject(x *exchange, reason RejectReason, private []byte) bool 
 	m.untake(x)
 	rej := &ib.REJ{LocalCommID: x.id, RemoteCommID: x.remoteID, Stage: ib.StageREQ, Reason: reason}
 	copy(rej.PrivateData[:], private)
-	x.last, x.lastTID, x.owner = rej, x.tid, nil
-	m.post(x.peer, x.tid, rej)
-	m.linger(x, rejected, time.Duration(m.timing.retries+1)*m.timing.of(m.timing.response))
+	every := m.timing.of(m.timing.response)
+	told := x.state == mraREQSent
+	x.state, x.owner = rejected, nil
+	m.pursue(x, x.tid, rej, every)
+	if !told { // the peer will ask again if this one is lost; else it waits, long, so this one is sent until it must have come
+		x.left, x.deadline = 0, m.now.Add(time.Duration(m.timing.retries+1)*every)
+	}
 	return true
 }
 
@@ -171,6 +175,7 @@ func (m *machine) recvMRA(from string, r *ib.MRA) {
 	default:
 		return
 	}
+	x.left = int(m.timing.retries) // it is there
 	x.deadline = m.now.Add(m.timing.of(r.ServiceTimeout) + x.interval)
 }
 
@@ -189,8 +194,6 @@ func (m *machine) recvREP(from string, tid uint64, r *ib.REP) {
 		}
 		m.tell(x, ConnectResponse, nil)
 	case x.remoteID != r.LocalCommID:
-	case x.state == repRcvd:
-		m.post(from, tid, &ib.MRA{LocalCommID: x.id, RemoteCommID: x.remoteID, Stage: ib.StageREP, ServiceTimeout: patience})
 	case x.state == established && x.req == nil: // the RTU was lost
 		m.postRTU(x)
 	}

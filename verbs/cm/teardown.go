@@ -11,14 +11,17 @@ func (m *machine) disconnect(x *exchange) {
 		return
 	}
 	x.state = dreqSent
-	m.pursue(x, m.nextTID(), &ib.DREQ{LocalCommID: x.id, RemoteCommID: x.remoteID, RemoteQPN: x.remoteQPN}, m.timing.of(m.timing.response))
+	m.pursue(x, m.nextTID(), m.dreq(x), m.timing.of(m.timing.response))
+}
+
+func (*machine) dreq(x *exchange) *ib.DREQ {
+	return &ib.DREQ{LocalCommID: x.id, RemoteCommID: x.remoteID, RemoteQPN: x.remoteQPN}
 }
 
 // disconnected enters TIMEWAIT; err unless one side asked for it.
 func (m *machine) disconnected(x *exchange, err error) {
-	x.last = nil
 	m.tell(x, Disconnected, err)
-	m.linger(x, timewait, m.timing.of(m.timing.timewait))
+	x.state, x.last, x.left, x.deadline = timewait, nil, 0, m.now.Add(m.timing.of(m.timing.timewait))
 }
 
 // recvDREQ answers a DREQ in any state, and also one of a connection that this side has forgotten: the peer would go on asking.

@@ -213,6 +213,9 @@ type Mover interface {
 	// one PD, both have all of the rights need and the Region none of bar, it holds the len(p) bytes, of which there is at least one, and they lie in memory that is mapped here.
 	// Otherwise it moves nothing and returns false: the single steps tell what is wrong, or do it by other means.
 	Move(key, need, bar uint32, addr uint64, p []byte, write bool) bool
+	// FetchAddAt and CompareSwapAt do the same for the 8 bytes at addr, which lie at an 8-byte boundary, atomically.
+	FetchAddAt(key, need, bar uint32, addr, add uint64) (old uint64, ok bool)
+	CompareSwapAt(key, need, bar uint32, addr, compare, swap uint64) (old uint64, ok bool)
 }
 
 // Errors of this package, to be tested with errors.Is.

@@ -35,6 +35,7 @@ type command struct {
 	Packets []packet
 	Rule    rule
 	Region  fabric.Region // Buf is taken from memory number Mem at Off
+	Bar     uint32        // rights that a Mover's region must not have
 	Plain   bool
 	Mem     int
 	Off     int
@@ -281,16 +282,12 @@ func (a *agent) doMemory(c command, conn fabric.Conn, r *result) (err error) {
 		err = d.ReadAt(&c.Region, r.Data, c.At)
 	case "writeat":
 		err = d.WriteAt(&c.Region, c.Data, c.At)
-	case "move": // X is 1 to write Data, 0 to read N bytes
+	case "move", "fetchaddat", "compareswapat":
 		m, mover := d.(fabric.Mover)
 		if !mover {
 			return fmt.Errorf("%w: %T is no Mover", fabric.ErrRefused, d)
 		}
-		if c.X == 0 {
-			c.Data = make([]byte, c.N)
-		}
-		r.OK = m.Move(c.Region.Key, c.Region.Access, 0, c.At, c.Data, c.X == 1)
-		r.Data = c.Data
+		a.move(m, c, r)
 	case "fetchadd":
 		for range max(c.N, 1) {
 			if r.X, err = d.FetchAdd(&c.Region, c.At, c.X); err != nil {
@@ -303,6 +300,23 @@ func (a *agent) doMemory(c command, conn fabric.Conn, r *result) (err error) {
 		err = fmt.Errorf("fabrictest: no command %q", c.Do)
 	}
 	return err
+}
+
+// move makes one access of a Mover. X is 1 to write Data, 0 to read N bytes.
+func (a *agent) move(m fabric.Mover, c command, r *result) {
+	key, need := c.Region.Key, c.Region.Access
+	switch c.Do {
+	case "fetchaddat":
+		r.X, r.OK = m.FetchAddAt(key, need, c.Bar, c.At, c.X)
+	case "compareswapat":
+		r.X, r.OK = m.CompareSwapAt(key, need, c.Bar, c.At, c.X, c.Y)
+	default:
+		if c.X == 0 {
+			c.Data = make([]byte, c.N)
+		}
+		r.OK = m.Move(key, need, c.Bar, c.At, c.Data, c.X == 1)
+		r.Data = c.Data
+	}
 }
 
 // flood sends all packets, and waits for room where there is none: asleep if c.For is not 0.

@@ -2,6 +2,7 @@ package fabrictest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"math"
 
@@ -45,6 +46,40 @@ func testMove(e *env) {
 		}
 	}
 
+	word := g.Base + 64
+	e.a.must(write(word, make([]byte, 8)))
+	for _, step := range []struct {
+		c   command
+		old uint64
+	}{
+		{command{Do: "fetchaddat", X: 5}, 0},
+		{command{Do: "fetchaddat", X: math.MaxUint64}, 5},
+		{command{Do: "compareswapat", X: 3, Y: 9}, 4},
+		{command{Do: "compareswapat", X: 4, Y: 9}, 4},
+		{command{Do: "fetchaddat", X: 1 << 63}, 9},
+	} {
+		step.c.EP, step.c.Region, step.c.At = epA, fabric.Region{Key: key, Access: 0b1000}, word
+		if r := e.a.must(step.c); !r.OK || r.X != step.old {
+			e.Fatalf("%+v: %v, old %d; want %d", step.c, r.OK, r.X, step.old)
+		}
+	}
+	for _, do := range []string{"fetchaddat", "compareswapat"} {
+		if e.a.must(command{Do: do, EP: epA, Region: fabric.Region{Key: key, Access: 0b1000}, Bar: 1, At: word}).OK {
+			e.Errorf("%s with a right that is barred", do)
+		}
+		for _, at := range []uint64{word + 4, g.Base - 8, g.Base + size} {
+			if e.a.must(command{Do: do, EP: epA, Region: fabric.Region{Key: key, Access: 0b1000}, At: at}).OK {
+				e.Errorf("%s at %#x", do, at)
+			}
+		}
+		if e.a.must(command{Do: do, EP: epA, Region: fabric.Region{Key: key, Access: 0b100}, At: word}).OK {
+			e.Errorf("%s without the right", do)
+		}
+	}
+	if got := binary.NativeEndian.Uint64(e.b.must(command{Do: "load", Mem: mem, Off: 64, N: 8}).Data); got != 1<<63+9 {
+		e.Errorf("the word is %d in the end", got)
+	}
+
 	before := e.b.must(command{Do: "load", Mem: mem, N: size}).Data
 	refused := func(name string, change func(*command)) {
 		e.Helper()
@@ -64,6 +99,7 @@ func testMove(e *env) {
 	refused("key 0", func(c *command) { c.Region.Key = 0 })
 	refused("an index that no table has", func(c *command) { c.Region.Key = math.MaxUint32 })
 	refused("a right too many", func(c *command) { c.Region.Access = 0b110 })
+	refused("a right that is barred", func(c *command) { c.Bar = 0b1000 })
 	refused("before the region", func(c *command) { c.At = g.Base - 1 })
 	refused("over its end", func(c *command) { c.At = g.Base + size - 7 })
 	refused("at the end", func(c *command) { c.At = g.Base + size })

@@ -157,7 +157,7 @@ func (c *Conn) Close() error {
 	}
 	c.shut = true
 	c.stop()
-	c.direct.held, c.direct.device = Held{}, nil
+	c.direct = direct{c: c}
 	p.delist(c)
 	p.conns[c.ep] = nil
 	r := c.rx.Ring()

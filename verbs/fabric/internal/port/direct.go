@@ -21,6 +21,7 @@ type Held struct {
 type direct struct {
 	c      *Conn
 	held   Held
+	known  known
 	device []byte // the peer's device memory, once it was needed
 }
 
@@ -123,12 +124,17 @@ func (d *direct) CompareSwap(r *fabric.Region, addr, compare, swap uint64) (old 
 	if err != nil {
 		return 0, err
 	}
+	return compareSwap(w, compare, swap), nil
+}
+
+// compareSwap returns the value before.
+func compareSwap(w *uint64, compare, swap uint64) uint64 {
 	for {
-		if old = atomic.LoadUint64(w); old != compare {
-			return old, nil
+		if old := atomic.LoadUint64(w); old != compare {
+			return old
 		}
 		if atomic.CompareAndSwapUint64(w, compare, swap) {
-			return old, nil
+			return compare
 		}
 	}
 }
