@@ -7,7 +7,7 @@ import (
 	"outboard/verbs"
 )
 
-// eachType runs f for the types of connected queue pairs over every wire; on UC not those that lose packets.
+// eachConnected runs f for the types of connected queue pairs over every wire; on UC not those that lose packets.
 func eachConnected(t *testing.T, f func(t *testing.T, typ verbs.QPType, f fabricUnder)) {
 	for _, typ := range []verbs.QPType{verbs.RC, verbs.UC} {
 		t.Run(typ.String(), func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestSQDHoldsWhatIsPosted(t *testing.T) {
 // TestSQDDrains enters SQD with requests in flight: those that have begun complete, and SQ_DRAINED comes after them.
 func TestSQDDrains(t *testing.T) {
 	eachFabric(t, func(t *testing.T, f fabricUnder) {
-		a, b := pair(t, f)
+		a, b := pairWith(t, f, func(_ int, at *verbs.QPAttr) { at.Timeout = 13 }, nil) // 33 ms, eight times: also on a busy machine
 		mem, out := b.reg(t, pattern(60_000, 3), allRights), a.reg(t, make([]byte, 60_000), verbs.LocalWrite)
 		for i := range uint64(8) {
 			must(t, a.qp.PostSend(verbs.SendWR{ID: i, Opcode: verbs.Read, Flags: verbs.Signaled, SG: []verbs.SGE{out.sge()}, RemoteAddr: mem.Addr(), RKey: mem.RKey()}))
