@@ -1,5 +1,19 @@
 package verbs
 
+import "outboard/verbs/fabric"
+
+// The terms of the three rights. A peer that talks in packets sees the requests itself, and a window of one queue pair
+// takes a look at its number: both are not for here.
+var (
+	loneWrite   = loneTerms(RemoteWrite)
+	loneRead    = loneTerms(RemoteRead)
+	loneAtomics = loneTerms(RemoteAtomic)
+)
+
+func loneTerms(need Access) fabric.Terms {
+	return fabric.Terms{Need: uint32(need), BarGrant: grantPackets, BarRegion: windowOfQP}
+}
+
 // postLone executes a one-sided request that finds the send queue empty, if that can be done at once and goes well: without a place
 // in the queue, since it would leave it again before the call returns. Otherwise it does nothing and returns false: the queue
 // does what postLone can't, and finds out what is wrong. The rules are those of checkSend, checkSG and runDirect.
@@ -18,10 +32,10 @@ func (q *QP) postLone(wr *SendWR) bool {
 	switch {
 	case len(buf) > q.ctx.limits.MaxMsg:
 	case wr.Opcode == Write:
-		moved = q.mover.Move(wr.RKey, uint32(RemoteWrite), windowOfQP, wr.RemoteAddr, buf, true)
+		moved = q.mover.Move(wr.RKey, &loneWrite, wr.RemoteAddr, buf, true)
 	case q.attr.MaxRdAtomic == 0:
 	case wr.Opcode == Read:
-		moved = q.mover.Move(wr.RKey, uint32(RemoteRead), windowOfQP, wr.RemoteAddr, buf, false)
+		moved = q.mover.Move(wr.RKey, &loneRead, wr.RemoteAddr, buf, false)
 	default:
 		moved = q.loneAtomic(wr)
 	}
@@ -39,9 +53,9 @@ func (q *QP) loneAtomic(wr *SendWR) (moved bool) {
 	var old uint64
 	switch wr.Opcode {
 	case FetchAdd:
-		old, moved = q.mover.FetchAddAt(wr.RKey, uint32(RemoteAtomic), windowOfQP, wr.RemoteAddr, wr.Add)
+		old, moved = q.mover.FetchAddAt(wr.RKey, &loneAtomics, wr.RemoteAddr, wr.Add)
 	case CompareSwap:
-		old, moved = q.mover.CompareSwapAt(wr.RKey, uint32(RemoteAtomic), windowOfQP, wr.RemoteAddr, wr.Compare, wr.Swap)
+		old, moved = q.mover.CompareSwapAt(wr.RKey, &loneAtomics, wr.RemoteAddr, wr.Compare, wr.Swap)
 	}
 	if moved {
 		q.ctx.scatter64(wr.SG, old)

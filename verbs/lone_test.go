@@ -137,3 +137,27 @@ func TestLoneNeedsRights(t *testing.T) {
 		})
 	}
 }
+
+// A lone request to a queue pair that talks in packets goes by packets, also if nothing went there before: the peer's NIC counts it.
+func TestLoneToPackets(t *testing.T) {
+	for _, f := range plainFabrics {
+		for op, ops := range map[verbs.Opcode]verbs.CounterOps{verbs.Write: verbs.CountRemoteWrite, verbs.Read: verbs.CountRemoteRead,
+			verbs.FetchAdd: verbs.CountRemoteRead, verbs.CompareSwap: verbs.CountRemoteRead} {
+			t.Run(f.name+" "+op.String(), func(t *testing.T) {
+				f := f
+				f.device = true
+				a, b := newEnd(t, f), newEnd(t, f)
+				k := counter(t, b.ctx)
+				must(t, b.qp.AttachCounter(k, ops))
+				a.connect(t, b)
+				b.connect(t, a)
+				src, mem := a.reg(t, make([]byte, 8), verbs.LocalWrite), b.reg(t, make([]byte, 8), allRights)
+				for i := range uint64(2) {
+					must(t, a.qp.PostSend(verbs.SendWR{ID: i, Opcode: op, Flags: verbs.Signaled, SG: []verbs.SGE{src.sge()}, RemoteAddr: mem.Addr(), RKey: mem.RKey()}))
+					a.expect(t, i, verbs.Success)
+					reads(t, k, ok(i+1))
+				}
+			})
+		}
+	}
+}

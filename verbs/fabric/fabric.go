@@ -204,18 +204,25 @@ type Direct interface {
 	CompareSwap(r *Region, addr, compare, swap uint64) (old uint64, err error)
 }
 
+// Terms are what a Mover looks for in the Access words of a Grant and a Region, whose meaning is the verbs'.
+type Terms struct {
+	Need      uint32 // bits that both have
+	BarGrant  uint32 // bits that the Grant does not have
+	BarRegion uint32 // bits that the Region does not have
+}
+
 // A Mover is a Direct that makes a whole access in one call, for one that is alone: short ones cost little more than the
 // cache line that moves.
 type Mover interface {
 	Direct
 	// Move copies p to the peer's memory at addr, or from there unless write, between an Enter and a Leave of its own, if
 	// all is well: everything sent on the Conn is acknowledged, the peer's Grant is Ready, the Grant and the Region that key names are of
-	// one PD, both have all of the rights need and the Region none of bar, it holds the len(p) bytes, of which there is at least one, and they lie in memory that is mapped here.
+	// one PD and have the rights that t asks for, the Region holds the len(p) bytes, of which there is at least one, and they lie in memory that is mapped here.
 	// Otherwise it moves nothing and returns false: the single steps tell what is wrong, or do it by other means.
-	Move(key, need, bar uint32, addr uint64, p []byte, write bool) bool
+	Move(key uint32, t *Terms, addr uint64, p []byte, write bool) bool
 	// FetchAddAt and CompareSwapAt do the same for the 8 bytes at addr, which lie at an 8-byte boundary, atomically.
-	FetchAddAt(key, need, bar uint32, addr, add uint64) (old uint64, ok bool)
-	CompareSwapAt(key, need, bar uint32, addr, compare, swap uint64) (old uint64, ok bool)
+	FetchAddAt(key uint32, t *Terms, addr, add uint64) (old uint64, ok bool)
+	CompareSwapAt(key uint32, t *Terms, addr, compare, swap uint64) (old uint64, ok bool)
 }
 
 // Errors of this package, to be tested with errors.Is.

@@ -26,25 +26,26 @@ type Open func(Options) (fabric.Port, error)
 // A command is one thing that an agent does with its port. Which fields count
 // depends on Do.
 type command struct {
-	Do      string
-	Options Options
-	EP      int
-	PeerEP  int
-	Cookie  uint32
-	Addr    string
-	Packets []packet
-	Rule    rule
-	Region  fabric.Region // Buf is taken from memory number Mem at Off
-	Bar     uint32        // rights that a Mover's region must not have
-	Plain   bool
-	Mem     int
-	Off     int
-	N       int
-	Data    []byte
-	At      uint64
-	X, Y    uint64
-	Grant   fabric.Grant
-	For     time.Duration
+	Do       string
+	Options  Options
+	EP       int
+	PeerEP   int
+	Cookie   uint32
+	Addr     string
+	Packets  []packet
+	Rule     rule
+	Region   fabric.Region // Buf is taken from memory number Mem at Off
+	Bar      uint32        // bits that a Mover must not find in the region, BarGrant in the grant
+	BarGrant uint32
+	Plain    bool
+	Mem      int
+	Off      int
+	N        int
+	Data     []byte
+	At       uint64
+	X, Y     uint64
+	Grant    fabric.Grant
+	For      time.Duration
 }
 
 // A packet is sent as the Len bytes of the payload that belongs to Seed, the first Cut of them as
@@ -304,17 +305,17 @@ func (a *agent) doMemory(c command, conn fabric.Conn, r *result) (err error) {
 
 // move makes one access of a Mover. X is 1 to write Data, 0 to read N bytes.
 func (a *agent) move(m fabric.Mover, c command, r *result) {
-	key, need := c.Region.Key, c.Region.Access
+	key, terms := c.Region.Key, &fabric.Terms{Need: c.Region.Access, BarRegion: c.Bar, BarGrant: c.BarGrant}
 	switch c.Do {
 	case "fetchaddat":
-		r.X, r.OK = m.FetchAddAt(key, need, c.Bar, c.At, c.X)
+		r.X, r.OK = m.FetchAddAt(key, terms, c.At, c.X)
 	case "compareswapat":
-		r.X, r.OK = m.CompareSwapAt(key, need, c.Bar, c.At, c.X, c.Y)
+		r.X, r.OK = m.CompareSwapAt(key, terms, c.At, c.X, c.Y)
 	default:
 		if c.X == 0 {
 			c.Data = make([]byte, c.N)
 		}
-		r.OK = m.Move(key, need, c.Bar, c.At, c.Data, c.X == 1)
+		r.OK = m.Move(key, terms, c.At, c.Data, c.X == 1)
 		r.Data = c.Data
 	}
 }

@@ -24,6 +24,7 @@ func testNoAllocation(t *testing.T, open Open) {
 	}
 	direct := c[0].Direct()
 	mover, _ := direct.(fabric.Mover)
+	terms := &fabric.Terms{}
 	var r fabric.Region
 	paths := map[string]func(){
 		"empty": func() { p[1].Poll(&count, 16) },
@@ -48,7 +49,7 @@ func testNoAllocation(t *testing.T, open Open) {
 		},
 		"move": func() {
 			c[1].Grant(fabric.Grant{Ready: true})
-			if mover != nil && !mover.Move(0x100, 0, 0, base, small, true) && c[0].Sent() == c[0].Acked() {
+			if mover != nil && !mover.Move(0x100, terms, base, small, true) && c[0].Sent() == c[0].Acked() {
 				t.Fatal("nothing moved")
 			}
 		},

@@ -100,6 +100,7 @@ func testMove(e *env) {
 	refused("an index that no table has", func(c *command) { c.Region.Key = math.MaxUint32 })
 	refused("a right too many", func(c *command) { c.Region.Access = 0b110 })
 	refused("a right that is barred", func(c *command) { c.Bar = 0b1000 })
+	refused("a right of the grant that is barred", func(c *command) { c.BarGrant = 0b1000 })
 	refused("before the region", func(c *command) { c.At = g.Base - 1 })
 	refused("over its end", func(c *command) { c.At = g.Base + size - 7 })
 	refused("at the end", func(c *command) { c.At = g.Base + size })
@@ -111,6 +112,8 @@ func testMove(e *env) {
 	refused("another PD", same)
 	grant(true, g.PD, rights&^0b10)
 	refused("no right of the endpoint", same)
+	grant(true, g.PD, rights|0b10000)
+	refused("a bit of the grant that is barred", func(c *command) { c.BarGrant = 0b10000 })
 	grant(true, g.PD, rights)
 
 	if _, ok := e.enter(epA, key); !ok {

@@ -6,11 +6,13 @@ import (
 	"runtime"
 	"sync/atomic"
 	"unsafe"
+
+	"outboard/verbs/fabric"
 )
 
 // Move implements fabric.Mover.
-func (d *direct) Move(key, need, bar uint32, addr uint64, p []byte, write bool) bool {
-	mem := d.grasp(key, need, bar, addr, len(p))
+func (d *direct) Move(key uint32, t *fabric.Terms, addr uint64, p []byte, write bool) bool {
+	mem := d.grasp(key, t, addr, len(p))
 	if mem == nil {
 		return false
 	}
@@ -25,8 +27,8 @@ func (d *direct) Move(key, need, bar uint32, addr uint64, p []byte, write bool) 
 }
 
 // FetchAddAt implements fabric.Mover.
-func (d *direct) FetchAddAt(key, need, bar uint32, addr, add uint64) (old uint64, ok bool) {
-	w := d.graspWord(key, need, bar, addr)
+func (d *direct) FetchAddAt(key uint32, t *fabric.Terms, addr, add uint64) (old uint64, ok bool) {
+	w := d.graspWord(key, t, addr)
 	if w == nil {
 		return 0, false
 	}
@@ -37,8 +39,8 @@ func (d *direct) FetchAddAt(key, need, bar uint32, addr, add uint64) (old uint64
 }
 
 // CompareSwapAt implements fabric.Mover.
-func (d *direct) CompareSwapAt(key, need, bar uint32, addr, compare, swap uint64) (old uint64, ok bool) {
-	w := d.graspWord(key, need, bar, addr)
+func (d *direct) CompareSwapAt(key uint32, t *fabric.Terms, addr, compare, swap uint64) (old uint64, ok bool) {
+	w := d.graspWord(key, t, addr)
 	if w == nil {
 		return 0, false
 	}
@@ -51,18 +53,18 @@ func (d *direct) CompareSwapAt(key, need, bar uint32, addr, compare, swap uint64
 // grasp holds a key and returns n bytes at addr of its region as memory of this process, if all is well that fabric.Mover names;
 // else nil, and nothing is held. What does not depend on the entry is loaded before the key is held: nothing passes the fence
 // there, and somebody waits for the data.
-func (d *direct) grasp(key, need, bar uint32, addr uint64, n int) []byte {
+func (d *direct) grasp(key uint32, t *fabric.Terms, addr uint64, n int) []byte {
 	c := d.c
 	if key == 0 || d.held.Key != 0 || !c.joined.Load() || c.port.closed.Load() || !c.tx.Idle() || d.known.key != key && !d.find(key) {
 		return nil
 	}
 	g := c.tx.Grant()
-	if !g.Ready || g.Access&need != need {
+	if !g.Ready || g.Access&(t.Need|t.BarGrant) != t.Need {
 		return nil
 	}
-	e, buf, mem := d.known.entry, d.known.buf, d.device
+	e, buf, mem, mask, need := d.known.entry, d.known.buf, d.device, t.Need|t.BarRegion, t.Need
 	c.tx.Hold(key)
-	if e.key.Load() == key && e.pd == g.PD && e.access&(need|bar) == need {
+	if e.key.Load() == key && e.pd == g.PD && e.access&mask == need {
 		if mem := e.at(buf, mem, addr, uint64(n)); mem != nil {
 			return mem
 		}
@@ -98,8 +100,8 @@ func (d *direct) find(key uint32) bool {
 }
 
 // graspWord is grasp of one aligned word.
-func (d *direct) graspWord(key, need, bar uint32, addr uint64) *uint64 {
-	mem := d.grasp(key, need, bar, addr, 8)
+func (d *direct) graspWord(key uint32, t *fabric.Terms, addr uint64) *uint64 {
+	mem := d.grasp(key, t, addr, 8)
 	if mem == nil {
 		return nil
 	}
