@@ -88,7 +88,7 @@ func TestBindFails(t *testing.T) {
 	for _, c := range list {
 		t.Run(c.name+"/"+c.typ.String(), func(t *testing.T) {
 			for _, packets := range []bool{false, true} {
-				r := newRig(t, talk{f: plainFabrics[0], o: verbs.Options{Packets: packets}})
+				r := newRig(t, fabricUnder{open: openInproc, opts: verbs.Options{Packets: packets}})
 				mem := r.b[0].reg(t, pattern(64, 1), allRights|verbs.MWBindAccess)
 				w := r.b[0].newWindow(t, c.typ)
 				must(t, c.post(t, r.b[0].qp, w, c.bind(t, r, mem, w)))
@@ -103,7 +103,7 @@ func TestBindFails(t *testing.T) {
 	}
 	t.Run("window of another domain", func(t *testing.T) {
 		for _, typ := range bothTypes {
-			r := newRig(t, talk{f: plainFabrics[0]})
+			r := newRig(t, plainFabrics[0])
 			pd, err := r.b[0].ctx.AllocPD()
 			must(t, err)
 			w, err := r.b[0].ctx.AllocMW(pd, typ)
@@ -151,7 +151,7 @@ func TestBindRefused(t *testing.T) {
 		}
 		for _, typ := range types {
 			t.Run(c.name+"/"+typ.String(), func(t *testing.T) {
-				r := newRig(t, talk{f: plainFabrics[0]})
+				r := newRig(t, plainFabrics[0])
 				mem := r.b[0].reg(t, pattern(64, 1), allRights|verbs.MWBindAccess)
 				w := r.b[0].newWindow(t, typ)
 				key := w.RKey()
@@ -164,7 +164,7 @@ func TestBindRefused(t *testing.T) {
 			})
 		}
 	}
-	r := newRig(t, talk{f: plainFabrics[0]})
+	r := newRig(t, plainFabrics[0])
 	b := r.b[0]
 	mem := b.reg(t, pattern(64, 1), allRights|verbs.MWBindAccess)
 	one, two := b.newWindow(t, verbs.MWType1), b.newWindow(t, verbs.MWType2)
@@ -229,9 +229,9 @@ var keyCases = []struct {
 func TestInvalidateFails(t *testing.T) {
 	for _, c := range keyCases {
 		t.Run(c.name, func(t *testing.T) {
-			eachTalk(t, func(t *testing.T, k talk) {
+			eachFabric(t, func(t *testing.T, f fabricUnder) {
 				t.Run("here", func(t *testing.T) {
-					r := newRig(t, k)
+					r := newRig(t, f)
 					mem := r.b[0].reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 					must(t, r.b[0].qp.PostSend(verbs.SendWR{ID: 2, Opcode: verbs.LocalInv, InvKey: c.key(t, r, mem)}))
 					r.b[0].expect(t, 2, verbs.MWBindErr)
@@ -239,7 +239,7 @@ func TestInvalidateFails(t *testing.T) {
 					reaches8(t, r.a[1], r.b[1], mem.RKey(), mem.Addr(), mem, 0)
 				})
 				t.Run("by the peer", func(t *testing.T) {
-					r := newRig(t, k)
+					r := newRig(t, f)
 					mem := r.b[0].reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 					key := c.key(t, r, mem)
 					must(t, r.b[0].qp.PostRecv(verbs.RecvWR{ID: 1}, verbs.RecvWR{ID: 2}))
@@ -257,7 +257,7 @@ func TestInvalidateFails(t *testing.T) {
 func TestWindowLifetime(t *testing.T) {
 	for _, typ := range bothTypes {
 		t.Run(typ.String(), func(t *testing.T) {
-			r := newRig(t, talk{f: plainFabrics[0]})
+			r := newRig(t, plainFabrics[0])
 			b := r.b[0]
 			pd, err := b.ctx.AllocPD()
 			must(t, err)
@@ -322,7 +322,7 @@ func TestWindowLifetime(t *testing.T) {
 
 // TestWindowsAtClose closes a context with windows that are bound.
 func TestWindowsAtClose(t *testing.T) {
-	r := newRig(t, talk{f: plainFabrics[0]})
+	r := newRig(t, plainFabrics[0])
 	mem := r.b[0].reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 	var ws []*verbs.MW
 	for _, typ := range bothTypes {
@@ -343,8 +343,8 @@ func TestWindowsAtClose(t *testing.T) {
 func TestUnboundKeyReachesNothing(t *testing.T) {
 	for _, typ := range bothTypes {
 		t.Run(typ.String(), func(t *testing.T) {
-			eachTalk(t, func(t *testing.T, k talk) {
-				r := newRig(t, k)
+			eachFabric(t, func(t *testing.T, f fabricUnder) {
+				r := newRig(t, f)
 				isRefused(t, r.a[0], r.b[0], verbs.SendWR{Opcode: verbs.Read, RKey: r.b[0].newWindow(t, typ).RKey()}, 8, verbs.RemAccessErr)
 			})
 		})

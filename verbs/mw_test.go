@@ -12,8 +12,8 @@ var bothTypes = []verbs.MWType{verbs.MWType1, verbs.MWType2}
 func TestWindowReaches(t *testing.T) {
 	for _, typ := range bothTypes {
 		t.Run(typ.String(), func(t *testing.T) {
-			eachTalk(t, func(t *testing.T, k talk) {
-				r := newRig(t, k)
+			eachFabric(t, func(t *testing.T, f fabricUnder) {
+				r := newRig(t, f)
 				a, b := r.a[0], r.b[0]
 				mem := b.reg(t, pattern(64, 1), verbs.LocalWrite|verbs.MWBindAccess) // a window has rights that its region lacks
 				w := b.newWindow(t, typ)
@@ -42,8 +42,8 @@ func TestWindowRights(t *testing.T) {
 	for _, typ := range bothTypes {
 		for op, right := range ops {
 			t.Run(typ.String()+"/"+op.String(), func(t *testing.T) {
-				eachTalk(t, func(t *testing.T, k talk) {
-					r := newRig(t, k)
+				eachFabric(t, func(t *testing.T, f fabricUnder) {
+					r := newRig(t, f)
 					mem := r.b[0].reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 					w := r.b[0].newWindow(t, typ)
 					key := r.b[0].binds(t, w, mem, 0, 8, windowRights&^right)
@@ -57,8 +57,8 @@ func TestWindowRights(t *testing.T) {
 
 // TestWindowOfAnotherQueuePair has a window of type 2 reached through a queue pair that did not bind it.
 func TestWindowOfAnotherQueuePair(t *testing.T) {
-	eachTalk(t, func(t *testing.T, k talk) {
-		r := newRig(t, k)
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
+		r := newRig(t, f)
 		mem := r.b[0].reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 		key := r.b[0].binds(t, r.b[0].newWindow(t, verbs.MWType2), mem, 0, 8, windowRights)
 		isRefused(t, r.a[1], r.b[1], verbs.SendWR{Opcode: verbs.Read, RemoteAddr: mem.Addr(), RKey: key}, 8, verbs.RemAccessErr)
@@ -115,8 +115,8 @@ func TestWindowEnds(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			eachTalk(t, func(t *testing.T, k talk) {
-				r := newRig(t, k)
+			eachFabric(t, func(t *testing.T, f fabricUnder) {
+				r := newRig(t, f)
 				mem := r.b[0].reg(t, pattern(16, 1), allRights|verbs.MWBindAccess)
 				w := r.b[0].newWindow(t, c.typ)
 				key := r.b[0].binds(t, w, mem, 0, 8, windowRights)
@@ -143,8 +143,8 @@ func invalidate(t *testing.T, r *rig, key uint32) {
 
 // TestWindowsGoWithTheirQueuePair has a queue pair get the number of one that had a window of type 2.
 func TestWindowsGoWithTheirQueuePair(t *testing.T) {
-	eachTalk(t, func(t *testing.T, k talk) {
-		r := newRig(t, k)
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
+		r := newRig(t, f)
 		a, b := r.a[0], r.b[0]
 		mem := b.reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 		key := b.binds(t, b.newWindow(t, verbs.MWType2), mem, 0, 8, windowRights)
@@ -164,7 +164,7 @@ func TestWindowsGoWithTheirQueuePair(t *testing.T) {
 
 // TestZeroBased has the memory of regions and windows begin at remote address 0.
 func TestZeroBased(t *testing.T) {
-	eachTalk(t, func(t *testing.T, k talk) {
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
 		for _, c := range []struct {
 			name string
 			make func(t *testing.T, b *end) (mem region, key uint32)
@@ -183,7 +183,7 @@ func TestZeroBased(t *testing.T) {
 			}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				r := newRig(t, k)
+				r := newRig(t, f)
 				a, b := r.a[0], r.b[0]
 				mem, key := c.make(t, b)
 				reaches8(t, a, b, key, 0, mem, 0)
@@ -202,7 +202,7 @@ func TestZeroBased(t *testing.T) {
 			})
 		}
 		t.Run("atomic on memory that is not aligned", func(t *testing.T) {
-			r := newRig(t, k)
+			r := newRig(t, f)
 			whole := r.b[0].reg(t, pattern(24, 1), allRights)
 			mr, err := r.b[0].ctx.RegMR(r.b[0].pd, whole.b[4:], allRights|verbs.ZeroBased)
 			must(t, err)
@@ -217,7 +217,7 @@ func TestZeroBased(t *testing.T) {
 // TestWindowKeyIsNoLKey has a scatter/gather entry name a window.
 func TestWindowKeyIsNoLKey(t *testing.T) {
 	for _, typ := range bothTypes {
-		r := newRig(t, talk{f: plainFabrics[0]})
+		r := newRig(t, plainFabrics[0])
 		b := r.b[0]
 		mem := b.reg(t, pattern(8, 1), allRights|verbs.MWBindAccess)
 		key := b.binds(t, b.newWindow(t, typ), mem, 0, 8, windowRights)

@@ -160,7 +160,7 @@ func TestConcurrentUse(t *testing.T) {
 		wg.Wait()
 		b.sync()
 		if got := binary.NativeEndian.Uint64(counter.b); got != pairs*posters*each {
-			t.Errorf("%d atomics were executed, want %d", got, pairs*posters*each)
+			t.Errorf("%d atomics were executed, want %d; events %v", got, pairs*posters*each, b.ctx.AsyncEvents())
 		}
 	})
 }

@@ -374,8 +374,8 @@ func (q *QP) destroy() error {
 	q.state = Reset
 	q.grant()
 	q.release()
-	q.detachCounters()
 	q.unbindWindows()
+	q.detachCounters()
 	q.ctx.qps[q.slot] = nil
 	q.ctx.freeSlots = append(q.ctx.freeSlots, q.slot)
 	q.pd.refs--

@@ -58,6 +58,7 @@ type reply struct {
 	remaining uint64
 	atomic    bool
 	begun     bool
+	again     bool // was sent before
 	value     uint64
 }
 
@@ -277,14 +278,14 @@ func (q *QP) recvAtomic(h *fabric.Header, p []byte) bool {
 	if st != Success {
 		return q.reject(st, why)
 	}
-	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
+	if q.rx.asked() >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
 	return q.queueReply(reply{atomic: true, value: a.run(b)})
 }
 
 func (q *QP) queueReply(r reply) bool {
-	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
+	if q.rx.asked() >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
 	q.rx.replies = append(q.rx.replies, r)
@@ -318,6 +319,17 @@ func (q *QP) respond() {
 	if x.pending() && !q.conn.PeerGrant().Ready { // who is not ready hears nothing more
 		x.nak, x.replies = Success, x.replies[:0]
 	}
+}
+
+// asked is the number of answers that have not been sent yet, but for those that are sent again: their requests are no longer outstanding
+// if the network has kept them.
+func (x *inbound) asked() (n int) {
+	for i := range x.replies {
+		if !x.replies[i].again {
+			n++
+		}
+	}
+	return n
 }
 
 func (x *inbound) dropReply() { x.replies = append(x.replies[:0], x.replies[1:]...) }

@@ -40,8 +40,9 @@ func (q *QP) advance(psn uint32) bool {
 			break
 		}
 		if w.reply && !w.replied {
-			complete = false
-			psn = ib.PSNAdd(w.psn, w.got/x.mtu)
+			if at := ib.PSNAdd(w.psn, w.got/x.mtu); at != psn { // else psn is a refusal in the middle of a response
+				complete, psn = false, at
+			}
 			break
 		}
 	}

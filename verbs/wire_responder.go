@@ -244,7 +244,7 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	if st != Success {
 		return q.refuse(st, why)
 	}
-	if len(q.rx.replies) >= int(q.attr.MaxDestRdAtomic) {
+	if q.rx.asked() >= int(q.attr.MaxDestRdAtomic) {
 		return q.tooManyReplies()
 	}
 	a := atomicArgs{op: atomicOps[h.Opcode], swapAdd: h.SwapAdd, compare: h.Compare, swapAddMask: h.SwapAddMask, compMask: h.CompareMask}
@@ -282,6 +282,7 @@ func (q *QP) answerAgain(h *ib.Header) {
 			continue
 		}
 		a := s.reply
+		a.again = true
 		if !a.atomic {
 			off := uint64(at) * uint64(q.wire.mtu)
 			if h.RKey != s.key || h.VA != s.addr+off || uint64(h.Len) != s.remaining-off {
