@@ -91,7 +91,7 @@ func (p *tmPair) connect(t testing.TB, a, b *end, change func(*verbs.QPAttr)) {
 		at := attrFor(e[1])
 		at.MinRNRTimer = 12 // 0.64 ms
 		if p.b.f.lossy {
-			at.Timeout = 11 // 8 ms: the side that nobody polls needs some of them under the race detector
+			at.Timeout = 12 // 17 ms: the side that nobody polls needs some of them under the race detector
 		}
 		if change != nil {
 			change(&at)

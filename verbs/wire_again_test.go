@@ -16,8 +16,8 @@ func TestReadsAnsweredAgain(t *testing.T) {
 		must(t, err)
 		return p
 	}}
-	for range 5 {
-		a, b := pairWith(t, f, func(_ int, at *verbs.QPAttr) { at.Timeout = 11 }, nil)
+	for range 3 {
+		a, b := pairWith(t, f, func(_ int, at *verbs.QPAttr) { at.Timeout = 13 }, nil)
 		const n, size = 60, 3000
 		src, dst := b.reg(t, pattern(n*size, 1), verbs.RemoteRead), a.reg(t, make([]byte, n*size), verbs.LocalWrite)
 		for i := range n {
