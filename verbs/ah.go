@@ -77,12 +77,12 @@ func (a *AH) Query() (AHAttr, error) {
 	return a.attr, nil
 }
 
-// Destroy ends the handle. Requests that name it and are not complete go on.
+// Destroy ends the handle. Requests that name it and are not complete go on. ErrDestroyed also when the context has closed.
 func (a *AH) Destroy() error {
 	c := a.pd.ctx
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if a.dead {
+	if a.dead || c.closed {
 		return opErr("destroy_ah", "", ErrDestroyed, "destroyed before")
 	}
 	a.dead = true
