@@ -115,7 +115,7 @@ func (q *QP) recvRNR(psn uint32, timer uint8) {
 	q.wake()
 }
 
-var nakStatus = [...]Status{ib.NAKInvalid: RemInvReqErr, ib.NAKAccess: RemAccessErr, ib.NAKOperational: RemOpErr, ib.NAKInvalidRD: RemInvRDReqErr}
+var nakStatus = [...]Status{ib.NAKInvalid: RemInvReqErr, ib.NAKAccess: RemAccessErr, ib.NAKOperational: RemOpErr}
 
 // recvPacketNAK sends again after a gap, or fails the request that the peer has refused.
 func (q *QP) recvPacketNAK(psn uint32, code ib.NAKCode) {
