@@ -33,8 +33,8 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
 	case pd == nil || pd.ctx != c || pd.dead:
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
-	case a.Port != 1:
-		return nil, opErr(op, "", ErrInvalid, "PORT %d: the device has port 1", a.Port)
+	case a.Port != PortNum:
+		return nil, opErr(op, "", ErrInvalid, "PORT %d: the device has port %d", a.Port, PortNum)
 	case c.ahs >= c.limits.MaxAH:
 		return nil, opErr(op, "", ErrLimit, "%d address handles, the most there can be", c.ahs)
 	}

@@ -12,7 +12,6 @@ const GRHLen = ib.GRHLen
 
 const (
 	ownQKey   = 1 << 31 // in UDDest.QKey: use the queue pair's
-	qpnMask   = 1<<24 - 1
 	laneDelay = 10 * time.Millisecond // for which a full lane holds a queue pair up; then the datagram is lost
 )
 
@@ -24,7 +23,7 @@ func (q *QP) checkUD(wr *SendWR) *Error {
 		return opErr(op, q.name(), ErrInvalid, "datagram without an address handle")
 	case d.AH.pd.ctx != q.ctx || d.AH.dead:
 		return opErr(op, q.name(), ErrInvalid, "address handle is not a live one of this context")
-	case d.QPN > qpnMask:
+	case d.QPN > ib.PSNMask:
 		return opErr(op, q.name(), ErrInvalid, "remote queue pair %#x: expected 24 bits", d.QPN)
 	}
 	return nil

@@ -240,7 +240,7 @@ func (c *Context) dispatch(p []byte) {
 		c.hw.ICRCErrors++
 		return
 	}
-	if h.DestQP == gsiQPN {
+	if h.DestQP == ib.QP1 {
 		c.recvMAD(h, payload)
 		return
 	}

@@ -69,7 +69,7 @@ func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam
 	if p.MTU != 0 {
 		code = mtuCode(p.MTU)
 	}
-	psn := rand.Uint32() & psnMask
+	psn := rand.Uint32() & ib.PSNMask
 	src, dst := ib.GIDOf(c.LocalAddr()), ib.GIDOf(c.peer)
 	req := &ib.REQ{ServiceID: serviceID(port), LocalQPN: c.qp.QPN(), StartingPSN: psn, ServiceType: ib.ServiceType(made.Type),
 		ResponderResources: param.ResponderResources, InitiatorDepth: param.InitiatorDepth,
@@ -95,7 +95,4 @@ func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam
 	return c.await(ctx)
 }
 
-const (
-	psnMask     = 1<<24 - 1
-	defaultPKey = 0xffff
-)
+const defaultPKey = 0xffff

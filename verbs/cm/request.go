@@ -131,7 +131,7 @@ func (c *Conn) accept(ctx context.Context, r *Request, p *Params, param ConnPara
 	}
 	_, made := c.qp.Query()
 	c.private, c.param, c.mtu = r.PrivateData(), param, r.MTU()
-	psn := rand.Uint32() & psnMask
+	psn := rand.Uint32() & ib.PSNMask
 	if err := c.connectQP(peerQP{req.LocalQPN, req.StartingPSN, req.RNRRetryCount}, psn, max(req.Primary.AckTimeout, 1)); err != nil {
 		return err
 	}
