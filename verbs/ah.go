@@ -3,6 +3,8 @@ package verbs
 import (
 	"encoding/binary"
 	"slices"
+
+	"outboard/verbs/internal/ib"
 )
 
 // An AH is an address handle: where datagrams go (IBTA 10.2.2.3).
@@ -10,6 +12,7 @@ type AH struct {
 	pd   *PD
 	attr AHAttr
 	addr string // as the fabric has it
+	gid  GID    // and the GID that follows from it
 	dead bool
 }
 
@@ -47,7 +50,7 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	}
 	pd.refs++
 	c.ahs++
-	return &AH{pd: pd, attr: a, addr: addr}, nil
+	return &AH{pd: pd, attr: a, addr: addr, gid: ib.GIDOf(addr)}, nil
 }
 
 // CreateAHFromWC makes a handle to whoever sent the datagram that wc is the completion of; grh are the first 40 bytes

@@ -11,7 +11,7 @@ import (
 const GRHLen = ib.GRHLen
 
 const (
-	ownQKey   = 1 << 31 // in UDDest.QKey: use the queue pair's
+	ownQKey   = 1 << 31               // in UDDest.QKey: use the queue pair's
 	laneDelay = 10 * time.Millisecond // for which a full lane holds a queue pair up; then the datagram is lost
 )
 
@@ -44,7 +44,7 @@ func (q *QP) sendDatagram(w *wqe) bool {
 	if d.QKey&ownQKey != 0 {
 		h.QKey = q.attr.QKey
 	}
-	h.Src, h.Dst = c.gids[d.AH.attr.GRH.SGIDIndex], ib.GIDOf(d.AH.addr)
+	h.Src, h.Dst = c.gids[d.AH.attr.GRH.SGIDIndex], d.AH.gid
 	q.address(h, &d.AH.attr.GRH)
 	b := ib.Seal(appendSG(h.Append(c.frame[:0], w.length), w.wr.SG, 0, w.length))
 	if !c.sendDatagram(d.AH.addr, b) {

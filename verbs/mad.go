@@ -8,9 +8,9 @@ import (
 	"outboard/verbs/internal/ib"
 )
 
-// OnMAD has f take the management datagrams that come to queue pair 1, the general services interface (IBTA 13.5.1): 256 bytes that are valid until f returns, and the
-// address of the port that sent them. f runs on the NIC, under its lock: it must not block nor call methods that lock. There is
-// one taker: ErrBusy if there is another, until it is replaced by nil.
+// OnMAD has f take the management datagrams that come to queue pair 1, the general services interface (IBTA 13.5.1): 256 bytes
+// that are valid until f returns, and the address of the port that sent them. f runs on the NIC, under its lock: it must not
+// block nor call methods that lock. There is one taker: ErrBusy if there is another, until it is replaced by nil.
 func (c *Context) OnMAD(f func(from string, mad []byte)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

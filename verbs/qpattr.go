@@ -186,4 +186,3 @@ func take[T any](dst *T, v T, named AttrMask) {
 		*dst = v
 	}
 }
-
