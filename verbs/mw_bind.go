@@ -66,10 +66,9 @@ func (q *QP) checkBind(b *MWBind) *Error {
 	return nil
 }
 
-// holdBind keeps a copy of the binding and marks what it names as used by work in flight.
+// holdBind marks what the binding names as used by work in flight.
 func (w *wqe) holdBind() {
-	b := *w.wr.Bind
-	w.wr.Bind = &b
+	b := w.wr.Bind
 	b.MW.users++
 	if b.MR != nil {
 		b.MR.users++
