@@ -74,11 +74,7 @@ func (q *QP) recvDatagram(h *ib.Header, p, payload []byte) {
 		return
 	}
 	r.offset = 0
-	room := 0
-	for _, g := range r.receive.SG {
-		room += len(g.Buf)
-	}
-	if room < GRHLen+len(payload) {
+	if lenSG(r.receive.SG) < GRHLen+len(payload) {
 		c.hw.Dropped++
 		return
 	}

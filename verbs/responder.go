@@ -166,10 +166,7 @@ func (q *QP) badInvalidate(why string) bool {
 
 // place puts the next bytes of a SEND into the buffers of its receive, or says why they don't fit.
 func (x *inbound) place(p []byte) (why string) {
-	room := -x.offset
-	for _, g := range x.receive.SG {
-		room += len(g.Buf)
-	}
+	room := lenSG(x.receive.SG) - x.offset
 	if len(p) > room {
 		return fmt.Sprintf("message of %d bytes or more: the receive has %d", x.offset+len(p), x.offset+room)
 	}

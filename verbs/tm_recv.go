@@ -129,10 +129,7 @@ func (q *QP) rendezvous(h *ib.Header, p []byte) bool {
 		wc.Flags |= WithInv
 	}
 	q.ctx.hw.RDMARecvs++
-	n, room := int(m.rvh.Len), 0
-	for _, g := range e.sg {
-		room += len(g.Buf)
-	}
+	n, room := int(m.rvh.Len), lenSG(e.sg)
 	switch {
 	case n > room && room < TMHSize+RVHSize:
 		t.recycle(e)

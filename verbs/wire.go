@@ -131,23 +131,6 @@ func (q *QP) address(h *ib.Header, g *GRH) {
 	h.PKey, h.MigReq = pkeyTable[q.attr.PKeyIndex], true
 }
 
-// appendSG appends n bytes of a list from byte off on.
-func appendSG(b []byte, sg []SGE, off, n int) []byte {
-	for _, g := range sg {
-		switch {
-		case n == 0:
-			return b
-		case off >= len(g.Buf):
-			off -= len(g.Buf)
-		default:
-			p := g.Buf[off:min(len(g.Buf), off+n)]
-			b = append(b, p...)
-			n, off = n-len(p), 0
-		}
-	}
-	return b
-}
-
 // arrivePacket takes a packet from the connected peer. Nothing is refused: what can't be used is lost.
 func (q *QP) arrivePacket(p []byte) {
 	c := q.ctx
