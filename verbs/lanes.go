@@ -228,14 +228,8 @@ func (l *lanes) packet(cookie uint32, h *fabric.Header, p []byte) {
 
 // dispatch gives a datagram to its queue pair, or to whoever listens at QP1.
 func (c *Context) dispatch(p []byte) {
-	if len(p) > len(c.inbox) {
-		return // longer than any packet
-	}
-	p = c.inbox[:copy(c.inbox, p)] // the peer can still write to the wire
 	h := &c.ibHeader
-	payload, err := h.Parse(p)
-	c.traced(p)
-	c.hw.RcvdPkts++
+	p, payload, err := c.parsePacket(p)
 	if err != nil {
 		c.hw.ICRCErrors++
 		return
