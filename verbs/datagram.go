@@ -69,8 +69,7 @@ func (q *QP) recvDatagram(h *ib.Header, p, payload []byte) {
 		return
 	}
 	if st, why := q.checkReceive(); st != Success {
-		q.completeReceive(WC{Status: st, Detail: why}, true)
-		q.malformedReceive(why)
+		q.malformedReceive(st, why)
 		return
 	}
 	r.offset = 0

@@ -135,8 +135,7 @@ func (q *QP) recvSend(h *fabric.Header, p []byte) bool {
 		return false
 	}
 	if why := x.place(p); why != "" {
-		q.completeReceive(WC{Status: LocLenErr, Detail: why}, true)
-		return q.reject(RemInvReqErr, why)
+		return q.tooLong(why)
 	}
 	if h.Flags&flagLast == 0 {
 		x.mid = midSend
@@ -183,8 +182,7 @@ func (q *QP) beginReceive() bool {
 	}
 	x.offset = 0
 	if st, why := q.checkReceive(); st != Success {
-		q.completeReceive(WC{Status: st, Detail: why}, true)
-		return q.reject(RemOpErr, why)
+		return q.malformedReceive(st, why)
 	}
 	return true
 }

@@ -118,15 +118,8 @@ func (q *QP) rendezvous(h *ib.Header, p []byte) bool {
 	e := m.entry
 	m.entry = nil
 	wc := WC{ID: e.wrID, Opcode: WCTMRecv, Flags: TMMatch | t.syncFlag(), TM: m.info}
-	switch {
-	case h.Opcode.HasImm():
-		wc.Imm, wc.HasImm = h.Imm, true
-	case h.Opcode.HasInv():
-		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.badInvalidate(why)
-		}
-		wc.InvKey = h.Inv
-		wc.Flags |= WithInv
+	if why := q.takeExtra(h, &wc); why != "" {
+		return q.badInvalidate(why)
 	}
 	q.ctx.hw.RDMARecvs++
 	n, room := int(m.rvh.Len), lenSG(e.sg)
