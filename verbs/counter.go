@@ -196,14 +196,3 @@ func (k *Counter) ran() {
 		k.ctx.poll()
 	}
 }
-
-// maxChain is how many rounds queue pairs that release each other are run in one go.
-const maxChain = 64
-
-// settle runs the queue pairs that others have released.
-func (c *Context) settle() {
-	for n := 0; c.stirred && n < maxChain; n++ {
-		c.stirred = false
-		c.runActive()
-	}
-}

@@ -115,6 +115,22 @@ func (t *keyTable) covering(addr, n uint64) *MR {
 	return nil
 }
 
+// releaseAll ends all windows and regions of a context that closes. What fails does because the wire is gone already.
+func (t *keyTable) releaseAll() {
+	for i := range t.slots {
+		if w := t.slots[i].mw; w != nil {
+			w.users = 0
+			_ = w.dealloc()
+		}
+	}
+	for i := range t.slots {
+		if m := t.slots[i].mr; m != nil {
+			m.users = 0
+			_ = m.ctx.deregMR(m)
+		}
+	}
+}
+
 // The rights of a region as peers read them, fabric.Region.Access, are those of its Access; those of a window of type 2
 // have the number of its queue pair above them, for which alone they are.
 const accessQPN = 8

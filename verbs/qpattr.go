@@ -110,9 +110,6 @@ type GRH struct {
 	FlowLabel    uint32 // 20 bits
 }
 
-// attrSet is what an edge of the state diagram needs and allows besides STATE.
-type attrSet struct{ required, optional AttrMask }
-
 // checkAttr checks the values of the attributes that mask names.
 func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 	for _, x := range []struct {

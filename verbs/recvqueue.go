@@ -34,6 +34,14 @@ func (q *QP) takeReceive() bool {
 	return true
 }
 
+// recvCQ is where the receives of a queue pair complete.
+func (q *QP) recvCQ() *CQ {
+	if q.srq.matchesTags() {
+		return q.srq.tm.init.CQ
+	}
+	return q.init.RecvCQ
+}
+
 // completeReceive ends the receive of the message that has come, or the oldest one.
 func (q *QP) completeReceive(wc WC, solicited bool) {
 	w := &q.rx.own

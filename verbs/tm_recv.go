@@ -25,14 +25,6 @@ const (
 	tmNoTag
 )
 
-// recvCQ is where the receives of a queue pair complete.
-func (q *QP) recvCQ() *CQ {
-	if q.srq.matchesTags() {
-		return q.srq.tm.init.CQ
-	}
-	return q.init.RecvCQ
-}
-
 // matchTag finds the receive of a message from its first packet. It returns false if the message was refused, or must come again. Nothing
 // has changed then if it must come again.
 func (q *QP) matchTag(h *ib.Header, p []byte) bool {
