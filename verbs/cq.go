@@ -14,7 +14,7 @@ type CQ struct {
 	head     uint64 // next to poll
 	tail     uint64 // next to write
 	overflow bool
-	users    int // queue pairs
+	users    int // queues that complete into it
 	dead     bool
 
 	channel *CompChannel
@@ -80,7 +80,8 @@ func (q *CQ) Resize(n int) error {
 	return nil
 }
 
-// Destroy ends the queue, and with it its events that nobody took. ErrBusy if queue pairs still use it.
+// Destroy ends the queue, and with it its events that nobody took. ErrBusy while queue pairs, or a tag-matching shared receive
+// queue, complete into it.
 func (q *CQ) Destroy() error {
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()

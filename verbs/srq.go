@@ -95,22 +95,23 @@ func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	r := &s.rq
-	max := len(r.ring)
+	room := len(r.ring)
 	if mask&SRQMaxWR != 0 {
-		max = a.MaxWR
+		room = a.MaxWR
 	}
 	switch {
 	case s.gone():
 		return opErr(op, s.name(), ErrDestroyed, "destroyed")
 	case mask&^(SRQMaxWR|SRQLimit) != 0:
 		return opErr(op, s.name(), ErrInvalid, "unknown mask %#x", uint8(mask))
-	case max < 1 || max > s.ctx.limits.MaxSRQWR || uint64(max) < r.head-r.tail:
-		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding", max, s.ctx.limits.MaxSRQWR, r.head-r.tail)
-	case mask&SRQLimit != 0 && (a.Limit < 0 || a.Limit > max):
-		return opErr(op, s.name(), ErrInvalid, "srq_limit %d: expected 0 to %d", a.Limit, max)
+	case room < 1 || room > s.ctx.limits.MaxSRQWR || uint64(room) < r.head-r.tail:
+		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding",
+			room, s.ctx.limits.MaxSRQWR, r.head-r.tail)
+	case mask&SRQLimit != 0 && (a.Limit < 0 || a.Limit > room):
+		return opErr(op, s.name(), ErrInvalid, "srq_limit %d: expected 0 to %d", a.Limit, room)
 	}
 	if mask&SRQMaxWR != 0 {
-		r.resize(max)
+		r.resize(room)
 	}
 	if mask&SRQLimit != 0 {
 		s.limit = a.Limit

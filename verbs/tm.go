@@ -83,7 +83,7 @@ func (s *SRQ) initTM(in TMInit) *Error {
 	}
 	s.tm = &tagMatching{init: in, list: in.List, entries: map[uint32]*tmEntry{}, listed: map[uint32]*tmEntry{}}
 	if s.tm.list == nil {
-		s.tm.list = newTagList(in.MaxTags)
+		s.tm.list = NewTagList(in.MaxTags)
 	}
 	in.CQ.users++
 	return nil

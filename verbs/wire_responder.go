@@ -260,7 +260,7 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	return q.serve(reply{atomic: true, psn: h.PSN, value: a.run(b)}, 1)
 }
 
-var atomicOps = map[ib.Opcode]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
+var atomicOps = [...]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
 	ib.RCMaskedFetchAdd: MaskedFetchAdd, ib.RCMaskedCmpSwap: MaskedCompareSwap}
 
 // newReplies is the number of answers that wait, without those that are given again: their place may be needed already, for the

@@ -21,7 +21,7 @@ const (
 	SendInv           // SEND that invalidates a remote key of the peer
 	MaskedFetchAdd    // FetchAdd on fields of the word
 	MaskedCompareSwap // CompareSwap of some of the bits, storing others
-	LocalInv          // invalidates a memory window of type 2 or a region of this side
+	LocalInv          // invalidates a memory window of type 2 of this side
 	BindMW            // binds a memory window of type 2
 	WaitCounter       // holds the queue until a counter reaches a threshold
 	SendEnable        // lets a managed send queue go on
