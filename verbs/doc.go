@@ -55,7 +55,7 @@
 //
 // # Where to read
 //
-// The send queue is in sendqueue.go and requester.go, what comes in in responder.go, what completes in finish.go; direct.go and lone.go reach
-// into the peer's memory. The files wire*.go are the transport of IBTA packets, datagram.go and lanes.go that of UD. Files named
-// qp, mr, mw, cq, srq, tm, ah and counter are the objects.
+// The send queue is in sendqueue.go and requester.go, what comes in in inbound.go and responder.go, what completes in finish.go;
+// direct.go and lone.go reach into the peer's memory. The files wire*.go are the transport of IBTA packets, datagram.go and lanes.go
+// that of UD. Files named qp, pd, mr, mw, cq, srq, tm, ah and counter are the objects, wr, opcode and wc requests and completions.
 package verbs

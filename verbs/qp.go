@@ -102,7 +102,8 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	case in.SRQ != nil && (in.SRQ.ctx != c || in.SRQ.dead):
 		return nil, opErr(op, "", ErrInvalid, "shared receive queue is not a live one of this context")
 	case in.SRQ.matchesTags() && (in.Type != RC || in.Managed):
-		return nil, opErr(op, "", ErrInvalid, "%v, managed %v, with a tag-matching shared receive queue: expected RC, not managed", in.Type, in.Managed)
+		return nil, opErr(op, "", ErrInvalid, "%v, managed %v, with a tag-matching shared receive queue: expected RC, not managed",
+			in.Type, in.Managed)
 	case in.SRQ != nil && in.Sink != nil:
 		return nil, opErr(op, "", ErrInvalid, "a sink and a shared receive queue: expected one of them")
 	case (in.engine || in.Sink != nil) && (c.packets || in.Type != RC):
@@ -147,40 +148,6 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	in.SendCQ.users++
 	in.RecvCQ.users++
 	return q, nil
-}
-
-// openEndpoint opens an endpoint that is not the one of a parked queue pair, nor, unless it is asked for, of a lane.
-func (c *Context) openEndpoint(endpoint int, slot uint32) (fabric.Conn, error) {
-	for lanes := 0; ; {
-		conn, err := c.port.Open(endpoint, slot)
-		if err != nil {
-			return nil, err
-		}
-		owner := c.parkedAt(QPNOf(conn.Endpoint()))
-		lane := endpoint == fabric.Any && c.lanes.has(conn.Endpoint())
-		if owner == nil && !lane {
-			return conn, nil
-		}
-		if err := conn.Close(); err != nil {
-			return nil, err
-		}
-		if lane {
-			if lanes++; lanes > maxLanes {
-				return nil, fabric.ErrNoEndpoint
-			}
-		} else if err := owner.unpark(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (c *Context) parkedAt(qpn uint32) *QP {
-	for _, q := range c.qps {
-		if q != nil && q.parked && q.qpn == qpn {
-			return q
-		}
-	}
-	return nil
 }
 
 // QPN is the queue pair's number, which the peer needs to connect.
@@ -258,21 +225,6 @@ func (q *QP) modify(a QPAttr, mask AttrMask) error {
 	return nil
 }
 
-func (q *QP) connect(a QPAttr) error {
-	e := &Error{Op: "modify_qp", Object: q.name(), Detail: fmt.Sprintf("connect to QP %#x at %q", a.DestQPN, a.AV)}
-	if e.Err = q.unpark(); e.Err == nil {
-		e.Err = q.conn.Connect(a.AV, int(a.DestQPN-qpnBase))
-	}
-	if e.Err != nil {
-		return e
-	}
-	if q.wire == nil {
-		q.direct = q.conn.Direct()
-		q.mover, _ = q.direct.(fabric.Mover)
-	}
-	return nil
-}
-
 // choosePackets decides whether the queue pair talks in packets for a reason of this side.
 func (q *QP) choosePackets() {
 	q.wire = nil
@@ -346,31 +298,6 @@ func (q *QP) reset() {
 	} else {
 		q.grant()
 	}
-}
-
-// rewire drops the connection and opens the endpoint afresh, or parks the queue pair until that is possible.
-func (q *QP) rewire() {
-	if !q.parked {
-		// A closed Conn stays in place while parked: it sends and grants nothing.
-		_ = q.conn.Close()
-		q.direct, q.mover, q.parked = nil, nil, true
-	}
-	_ = q.unpark()
-}
-
-// unpark opens the endpoint of a parked queue pair.
-func (q *QP) unpark() error {
-	if !q.parked {
-		return nil
-	}
-	conn, err := q.ctx.port.Open(int(q.qpn-qpnBase), q.slot)
-	if errors.Is(err, fabric.ErrInUse) {
-		return fmt.Errorf("%w: the last peer has not left: %w", ErrBusy, err)
-	} else if err != nil {
-		return err
-	}
-	q.conn, q.parked = conn, false
-	return nil
 }
 
 // Destroy ends the queue pair: outstanding work vanishes without completions, as with

@@ -133,13 +133,15 @@ func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 	case mask&setAlt != 0:
 		return opErr("modify_qp", q.name(), ErrInvalid, "%v: the device has no automatic path migration", mask&setAlt)
 	case mask&AttrAV != 0 && q.state == SQD && a.AV != q.attr.AV:
-		return opErr("modify_qp", q.name(), ErrInvalid, "AV %q: the queue pair is connected to %q, of which only the path can change", a.AV, q.attr.AV)
+		return opErr("modify_qp", q.name(), ErrInvalid, "AV %q: the queue pair is connected to %q, of which only the path can change",
+			a.AV, q.attr.AV)
 	case mask&AttrPort != 0 && a.Port != PortNum:
 		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port %d", a.Port, PortNum)
 	case mask&AttrAccess != 0 && a.Access&^qpRights != 0:
 		return opErr("modify_qp", q.name(), ErrInvalid, "ACCESS_FLAGS %#x: unknown flags", uint32(a.Access))
 	case mask&AttrPathMTU != 0 && !q.ctx.goodMTU(a.PathMTU):
-		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected 256, 512, 1024, 2048 or 4096 bytes, at most %d, or %[2]d itself", a.PathMTU, q.ctx.mtu)
+		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected 256, 512, 1024, 2048 or 4096 bytes, at most %d, or %[2]d itself",
+			a.PathMTU, q.ctx.mtu)
 	case mask&AttrDestQPN != 0 && a.DestQPN < qpnBase:
 		return opErr("modify_qp", q.name(), ErrInvalid, "DEST_QPN %d: expected %d or more", a.DestQPN, qpnBase)
 	}

@@ -37,7 +37,8 @@ func (q *QP) matchTag(h *ib.Header, p []byte) bool {
 	case why != "":
 		return q.refuse(RemInvReqErr, why)
 	case rndv && (!h.Opcode.Ends() || len(p) > q.ctx.limits.MaxTMRndvHdr):
-		return q.refuse(RemInvReqErr, fmt.Sprintf("rendezvous request of %d bytes or more: expected at most %d", len(p), q.ctx.limits.MaxTMRndvHdr))
+		return q.refuse(RemInvReqErr, fmt.Sprintf("rendezvous request of %d bytes or more: expected at most %d",
+			len(p), q.ctx.limits.MaxTMRndvHdr))
 	case rndv && !q.sq.room(t.init.MaxTags):
 		return q.notReady()
 	}
@@ -161,7 +162,8 @@ func (q *QP) tmSent(w *wqe, st Status, detail string) {
 	if q.counters != nil {
 		q.counters.count(CountRecv, st)
 	}
-	wc := WC{ID: e.wrID, Status: st, Opcode: WCTMRecv, Flags: TMDataValid | q.srq.tm.syncFlag(), Bytes: n, TM: TMInfo{Handle: e.handle}, Detail: detail}
+	wc := WC{ID: e.wrID, Status: st, Opcode: WCTMRecv, Flags: TMDataValid | q.srq.tm.syncFlag(),
+		Bytes: n, TM: TMInfo{Handle: e.handle}, Detail: detail}
 	q.tmPush(wc, e.solicited)
 	if st != Success || q.state == Err {
 		q.srq.tm.recycle(e)
