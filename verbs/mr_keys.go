@@ -8,7 +8,8 @@ import (
 )
 
 // keyTable finds regions and windows by key: index in the upper 24 bits, a variant in the lower 8. The device
-// changes the variant at each reuse of an index, so that a stale key is caught; that of a window of type 2 is its owner's to choose (IBTA 10.6.7.1.1).
+// changes the variant at each reuse of an index, so that a stale key is caught; that of a window of type 2 is its
+// owner's to choose (IBTA 10.6.7.1.1).
 type keyTable struct {
 	slots    []keySlot
 	free     []uint32
