@@ -34,7 +34,7 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case a.Port != PortNum:
 		return nil, opErr(op, "", ErrInvalid, "PORT %d: the device has port %d", a.Port, PortNum)

@@ -77,6 +77,9 @@ func (k *Counter) destroy() error {
 	return nil
 }
 
+// liveIn tells whether a counter, which may be nil, is a live one of a context.
+func (k *Counter) liveIn(c *Context) bool { return k != nil && k.ctx == c && !k.dead }
+
 // enter locks the NIC if the counter can be used.
 func (k *Counter) enter(op string) error {
 	if k.ctx == nil {

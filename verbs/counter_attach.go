@@ -52,7 +52,7 @@ func (q *QP) AttachCounter(k *Counter, ops CounterOps) error {
 	switch {
 	case q.dead:
 		return opErr(op, q.name(), ErrDestroyed, "destroyed")
-	case k == nil || k.ctx != q.ctx || k.dead:
+	case !k.liveIn(q.ctx):
 		return opErr(op, q.name(), ErrInvalid, "counter is not a live one of this context")
 	case ops == 0 || ops&^allCounterOps != 0:
 		return opErr(op, q.name(), ErrInvalid, "op_mask %#x: expected some of %#x", uint32(ops), uint32(allCounterOps))

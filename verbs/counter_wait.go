@@ -27,7 +27,7 @@ type waiter struct {
 }
 
 func (q *QP) checkWait(w *WaitFor) *Error {
-	if w == nil || w.Counter == nil || w.Counter.ctx != q.ctx || w.Counter.dead {
+	if w == nil || !w.Counter.liveIn(q.ctx) {
 		return opErr("post_send", q.name(), ErrInvalid, "WAIT: the counter is not a live one of this context")
 	}
 	return nil

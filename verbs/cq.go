@@ -50,6 +50,9 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
 }
 
+// liveIn tells whether a queue, which may be nil, is a live one of a context.
+func (q *CQ) liveIn(c *Context) bool { return q != nil && q.ctx == c && !q.dead }
+
 // Cap is the number of completions that the queue holds (ibv_cq.cqe).
 func (q *CQ) Cap() int {
 	q.ctx.mu.Lock()

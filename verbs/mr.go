@@ -69,7 +69,7 @@ func (c *Context) checkReg(op string, pd *PD, buf []byte, access Access) error {
 	switch {
 	case c.closed:
 		return opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case access&^mrRights != 0:
 		return opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^mrRights))

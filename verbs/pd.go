@@ -40,4 +40,7 @@ func (p *PD) Dealloc() error {
 	return nil
 }
 
+// liveIn tells whether a domain, which may be nil, is a live one of a context.
+func (p *PD) liveIn(c *Context) bool { return p != nil && p.ctx == c && !p.dead }
+
 func (p *PD) name() string { return fmt.Sprintf("PD %d", p.num) }

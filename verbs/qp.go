@@ -95,7 +95,7 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case in.Type >= numQPTypes:
 		return nil, opErr(op, "", ErrInvalid, "qp_type %d: expected RC, UC or UD", in.Type)
@@ -110,7 +110,7 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 		return nil, opErr(op, "", ErrInvalid, "a sink needs RC on an ordered and reliable wire that is not traced")
 	case in.SendCQ == nil || in.RecvCQ == nil:
 		return nil, opErr(op, "", ErrInvalid, "a queue pair needs a send and a receive completion queue")
-	case in.SendCQ.ctx != c || in.RecvCQ.ctx != c || in.SendCQ.dead || in.RecvCQ.dead:
+	case !in.SendCQ.liveIn(c) || !in.RecvCQ.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "completion queue is not a live one of this context")
 	}
 	for _, x := range []struct {

@@ -32,7 +32,7 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case in.MaxWR < 1 || in.MaxWR > l.MaxSRQWR:
 		return nil, opErr(op, "", ErrInvalid, "max_wr %d: expected 1 to %d", in.MaxWR, l.MaxSRQWR)
