@@ -56,8 +56,7 @@ func (r *Request) Accept(ctx context.Context, p Params) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, made := r.l.qpOf(&p)
-	if made != r.Type() {
+	if made := p.qpType(); made != r.Type() {
 		return nil, fail(op, r.RemoteAddr(), ErrInvalid, "queue pair of %v: the request is for %v", made, r.Type())
 	}
 	a, err := agentOf(r.l.a.dev)
@@ -124,7 +123,7 @@ func (r *Request) Reject(private []byte) error {
 func (c *Conn) accept(ctx context.Context, r *Request, p *Params, param ConnParam) error {
 	req := r.req
 	param.clip(c.a.dev)
-	param.ResponderResources, param.InitiatorDepth = min(param.ResponderResources, req.InitiatorDepth), min(param.InitiatorDepth, req.ResponderResources)
+	param.meet(req.ResponderResources, req.InitiatorDepth)
 	param.RetryCount = req.RetryCount
 	if err := c.makeQP(p, param); err != nil {
 		return err
