@@ -26,7 +26,8 @@ type AHAttr struct {
 	GRH  GRH
 }
 
-// CreateAH makes an address handle.
+// CreateAH makes an address handle (ibv_create_ah(3)). ErrUnresolved for a GID or LID of which no port has been heard;
+// ErrInvalid for attributes out of range or no destination; ErrLimit if the device has no more; ErrDestroyed after Close.
 func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	const op = "create_ah"
 	c.mu.Lock()

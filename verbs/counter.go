@@ -28,7 +28,7 @@ type Counter struct {
 	dead     bool
 }
 
-// CreateCounter makes a counter with the value 0.
+// CreateCounter makes a counter with the value 0 (ibv_create_comp_cntr). ErrLimit if the device has no more; ErrDestroyed after Close.
 func (c *Context) CreateCounter() (*Counter, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -47,7 +47,7 @@ func (q *QP) sendDatagram(w *wqe) bool {
 	h.Src, h.Dst = c.gids[d.AH.attr.GRH.SGIDIndex], d.AH.gid
 	q.address(h, &d.AH.attr.GRH)
 	b := ib.Seal(appendSG(h.Append(c.frame[:0], w.length), w.wr.SG, 0, w.length))
-	if !c.sendDatagram(d.AH.addr, b) {
+	if !c.lanes.send(d.AH.addr, b) {
 		if x.resume.IsZero() {
 			x.resume = c.now().Add(laneDelay)
 		}
@@ -59,6 +59,33 @@ func (q *QP) sendDatagram(w *wqe) bool {
 	x.next = ib.PSNAdd(x.next, 1)
 	c.hw.SentPkts++
 	return true
+}
+
+// dispatch gives a datagram to its queue pair, or to whoever listens at QP1.
+func (c *Context) dispatch(p []byte) {
+	h := &c.ibHeader
+	p, payload, err := c.parsePacket(p)
+	if err != nil {
+		c.hw.ICRCErrors++
+		return
+	}
+	if h.DestQP == ib.QP1 {
+		c.recvMAD(h, payload)
+		return
+	}
+	if n := int(h.DestQP); n < len(c.uds) && c.uds[n] != nil {
+		c.uds[n].recvDatagram(h, p, payload)
+		return
+	}
+	c.hw.Dropped++
+}
+
+// listUD has datagrams to a queue pair find it.
+func (c *Context) listUD(q *QP) {
+	for len(c.uds) <= int(q.qpn) {
+		c.uds = append(c.uds, nil)
+	}
+	c.uds[q.qpn] = q
 }
 
 // recvDatagram takes a message of UD, the packet p. What does not fit the queue pair, or finds no receive that is long enough, is lost.

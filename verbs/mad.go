@@ -70,7 +70,7 @@ func (c *Context) SendMAD(to string, mad []byte) error {
 		PSN: c.madSeq, QKey: ib.GSIQKey, SrcQP: ib.QP1, MigReq: true}
 	c.madSeq = ib.PSNAdd(c.madSeq, 1)
 	p := ib.Seal(append(h.Append(c.frame[:0], len(mad)), mad...))
-	c.sendDatagram(to, p)
+	c.lanes.send(to, p)
 	return nil
 }
 

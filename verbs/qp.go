@@ -8,17 +8,17 @@ import (
 	"outboard/verbs/fabric"
 )
 
-// QPCap are the sizes of a queue pair.
+// QPCap are the sizes of a queue pair (ibv_qp_cap), each from 0 to what Limits has.
 type QPCap struct {
-	SendWR, RecvWR   int // requests outstanding
-	SendSGE, RecvSGE int // pieces of one request
-	Inline           int // bytes of an inline request
+	SendWR, RecvWR   int // requests outstanding: Limits.MaxWR
+	SendSGE, RecvSGE int // pieces of one request: Limits.MaxSGE
+	Inline           int // bytes of an inline request: Limits.MaxInline
 }
 
-// QPInit says how to make a queue pair.
+// QPInit says how to make a queue pair (ibv_qp_init_attr).
 type QPInit struct {
 	Type           QPType // RC unless said otherwise
-	SendCQ, RecvCQ *CQ
+	SendCQ, RecvCQ *CQ    // where its requests complete; may be the same
 	Cap            QPCap
 	// SRQ, if set, is where receives are taken from, in place of a receive queue of its own.
 	SRQ *SRQ
@@ -81,7 +81,10 @@ const qpnBase = 2
 // QPNOf is the queue pair number of an endpoint of the fabric.
 func QPNOf(endpoint int) uint32 { return uint32(endpoint) + qpnBase }
 
-// CreateQP makes a queue pair in state RESET.
+// CreateQP makes a queue pair in state RESET (ibv_create_qp(3)).
+//
+// ErrInvalid for objects that are not live ones of this context, sizes out of range, and parts that do not go together; ErrLimit if the
+// device has no more queue pairs; ErrDestroyed after Close.
 func (c *Context) CreateQP(pd *PD, in QPInit) (*QP, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -300,8 +303,8 @@ func (q *QP) reset() {
 	}
 }
 
-// Destroy ends the queue pair: outstanding work vanishes without completions, as with
-// ibv_destroy_qp.
+// Destroy ends the queue pair: outstanding work vanishes without completions, as with ibv_destroy_qp. The error is ErrDestroyed, or
+// the fabric's.
 func (q *QP) Destroy() error {
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()

@@ -17,13 +17,14 @@ type SRQ struct {
 
 // SRQInit says how to make a shared receive queue.
 type SRQInit struct {
-	MaxWR  int     // receives outstanding
-	MaxSGE int     // pieces of one receive
-	Limit  int     // see SRQ.Modify
+	MaxWR  int     // receives outstanding, 1 to Limits.MaxSRQWR
+	MaxSGE int     // pieces of one receive, 0 to Limits.MaxSRQSGE
+	Limit  int     // see SRQ.Modify; 0 to MaxWR
 	TM     *TMInit // makes it a tag-matching one
 }
 
-// CreateSRQ makes a shared receive queue.
+// CreateSRQ makes a shared receive queue (ibv_create_srq(3)). ErrInvalid for sizes out of range; ErrLimit if the device has no more;
+// ErrDestroyed after Close.
 func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 	const op = "create_srq"
 	c.mu.Lock()
@@ -143,7 +144,8 @@ func (s *SRQ) Destroy() error {
 	return nil
 }
 
-// PostRecv posts receives, in order. On an error the requests before Error.Index are posted.
+// PostRecv posts receives, in order (ibv_post_srq_recv(3)). On an error the requests before Error.Index are posted and the rest are not:
+// ErrQueueFull, ErrInvalid for too many pieces, or ErrDestroyed.
 func (s *SRQ) PostRecv(wrs ...RecvWR) error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
