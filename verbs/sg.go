@@ -36,11 +36,13 @@ func (q *QP) checkReceive() (Status, string) {
 	if q.srq != nil {
 		pd = q.srq.pd
 	}
-	return q.checkSG(pd, q.rx.receive.SG, LocalWrite)
+	return q.checkList(pd, q.rx.receive.SG, LocalWrite)
 }
 
-// checkSG checks a list against the regions that its keys name: of one domain, and with the rights that are needed.
-func (q *QP) checkSG(pd *PD, sg []SGE, need Access) (Status, string) {
+// checkSG checks a list of a send request against the regions that its keys name.
+func (q *QP) checkSG(sg []SGE, need Access) (Status, string) { return q.checkList(q.pd, sg, need) }
+
+func (q *QP) checkList(pd *PD, sg []SGE, need Access) (Status, string) {
 	for i, g := range sg {
 		if len(g.Buf) == 0 || g.LKey == ReservedLKey && q.init.engine {
 			continue
