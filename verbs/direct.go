@@ -82,7 +82,7 @@ func (q *QP) moveDirect(w *wqe, r *fabric.Region) error {
 // failDirect reports a refused access to both sides.
 func (q *QP) failDirect(st Status, why string) bool {
 	if q.failInTurn(st, why); q.state == Err {
-		q.rx.nak, q.rx.nakOp = st, opFault
+		q.rx.nak, q.rx.nakOp = st, msgFault
 		q.respond()
 		if q.rx.pending() {
 			q.wake()

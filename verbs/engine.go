@@ -83,7 +83,7 @@ func (e Engine) SendNow(q *QP, a, b []byte) bool {
 		return false
 	}
 	h := &e.c.header
-	*h = fabric.Header{Op: opSend, Flags: flagFirst | flagLast}
+	*h = fabric.Header{Op: msgSend, Flags: flagFirst | flagLast}
 	if !q.conn.Send(h, a, b) {
 		return false
 	}

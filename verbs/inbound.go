@@ -21,7 +21,7 @@ type inbound struct {
 
 	ack   bool   // an acknowledgement packet is due
 	nak   Status // to be told to the peer, Success if nothing
-	nakOp uint8  // opNAK or opFault
+	nakOp uint8  // msgNAK or msgFault
 }
 
 // midMessage is what the packets so far are the beginning of.

@@ -118,7 +118,7 @@ func (l *lanes) join(addr string) (*lane, error) {
 // hello says whose packets come on a lane.
 func (l *lanes) hello(x *lane) {
 	h := &l.c.header
-	*h = fabric.Header{Op: opHello}
+	*h = fabric.Header{Op: msgHello}
 	x.conn.Send(h, []byte(l.c.port.Addr()), nil)
 }
 
@@ -217,11 +217,11 @@ func (l *lanes) packet(cookie uint32, h *fabric.Header, p []byte) {
 	}
 	l.in[cookie&^laneCookie].used = l.c.now()
 	switch h.Op {
-	case opHello:
+	case msgHello:
 		if len(p) <= maxAddrLen {
 			l.learn(strings.Clone(string(p)))
 		}
-	case opPacket:
+	case msgPacket:
 		l.c.dispatch(p)
 	}
 }
@@ -234,7 +234,7 @@ func (l *lanes) send(addr string, p []byte) bool {
 		return true
 	}
 	h := &l.c.header
-	*h = fabric.Header{Op: opPacket}
+	*h = fabric.Header{Op: msgPacket}
 	if !x.conn.Send(h, p, nil) {
 		return false
 	}

@@ -54,9 +54,9 @@ func (q *QP) transmit(w *wqe) bool {
 	case op == WriteImm:
 		return q.sendWriteImm(w)
 	case op == Write:
-		return w.moved || q.sendSegments(w, opWrite)
+		return w.moved || q.sendSegments(w, msgWrite)
 	case op.has(opTakesReceive):
-		return q.sendSegments(w, opSend)
+		return q.sendSegments(w, msgSend)
 	}
 	return w.moved || q.sendRequest(w)
 }
@@ -136,14 +136,14 @@ func (q *QP) sendSegments(w *wqe, op uint8) bool {
 		room := q.attr.PathMTU
 		if w.sent == 0 {
 			h.Flags = flagFirst
-			if op == opWrite {
+			if op == msgWrite {
 				a = q.ctx.scratch[:8]
 				binary.LittleEndian.PutUint64(a, uint64(w.length))
 				room -= len(a)
 			}
 		}
 		n := min(room, w.length-w.sent)
-		if op == opWrite {
+		if op == msgWrite {
 			h.Addr, h.Key = w.wr.RemoteAddr+uint64(w.sent), w.wr.RKey
 		}
 		if w.sent+n == w.length {
@@ -165,13 +165,13 @@ func (q *QP) sendSegments(w *wqe, op uint8) bool {
 
 // sendWriteImm sends the immediate, after the data unless that is in place.
 func (q *QP) sendWriteImm(w *wqe) bool {
-	if !w.moved && w.sent < w.length && !q.sendSegments(w, opWrite) {
+	if !w.moved && w.sent < w.length && !q.sendSegments(w, msgWrite) {
 		return false
 	}
 	n := q.ctx.scratch[:8]
 	binary.LittleEndian.PutUint64(n, uint64(w.length))
 	h := &q.ctx.header
-	*h = fabric.Header{Op: opWriteImm, Flags: w.headerFlags() | flagLast | fabric.AckNow, Imm: w.wr.Imm}
+	*h = fabric.Header{Op: msgWriteImm, Flags: w.headerFlags() | flagLast | fabric.AckNow, Imm: w.wr.Imm}
 	if !q.conn.Send(h, n, nil) {
 		return false
 	}
@@ -185,10 +185,10 @@ func (q *QP) sendRequest(w *wqe) bool {
 		return false
 	}
 	h := &q.ctx.header
-	*h = fabric.Header{Op: opReadReq, Flags: fabric.AckNow, Aux: uint16(w.wr.Opcode), Addr: w.wr.RemoteAddr, Key: w.wr.RKey}
+	*h = fabric.Header{Op: msgReadReq, Flags: fabric.AckNow, Aux: uint16(w.wr.Opcode), Addr: w.wr.RemoteAddr, Key: w.wr.RKey}
 	n := q.ctx.scratch[:16]
 	if w.wr.Opcode.has(opAtomic) {
-		h.Op = opAtomicReq
+		h.Op = msgAtomicReq
 		n = atomicOf(&w.wr).append(q.ctx.scratch[:0])
 	} else {
 		binary.LittleEndian.PutUint64(n, uint64(w.length))
@@ -219,11 +219,11 @@ func (q *QP) recvResponse(h *fabric.Header, p []byte) {
 func (q *QP) takeResponse(w *wqe, h *fabric.Header, p []byte) {
 	last := h.Flags&flagLast != 0
 	fits := len(p) <= w.length-w.got && last == (w.got+len(p) == w.length) && (last || len(p) > 0)
-	if !fits || (h.Op == opAtomicResp) != w.wr.Opcode.has(opAtomic) || h.Op == opAtomicResp && len(p) != 8 {
+	if !fits || (h.Op == msgAtomicResp) != w.wr.Opcode.has(opAtomic) || h.Op == msgAtomicResp && len(p) != 8 {
 		q.fail(BadRespErr, "response of another kind or length than asked for")
 		return
 	}
-	if h.Op == opAtomicResp {
+	if h.Op == msgAtomicResp {
 		q.ctx.scatter64(w.wr.SG, binary.LittleEndian.Uint64(p))
 	} else {
 		scatter(w.wr.SG, w.got, p)
@@ -245,7 +245,7 @@ func (q *QP) recvNAK(h *fabric.Header) {
 	default:
 		st = BadRespErr
 	}
-	if h.Op == opFault {
+	if h.Op == msgFault {
 		q.refusalEvent(st, "direct access of the peer")
 		q.fail(WRFlushErr, "the peer's access was refused: "+st.String())
 		return

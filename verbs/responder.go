@@ -14,7 +14,7 @@ import (
 // Requests wait for nothing but a receive that a well-behaved peer knows to be
 // posted, so that the responses and refusals behind them get through.
 func (q *QP) arrive(h *fabric.Header, p []byte) bool {
-	if h.Op == opPacket {
+	if h.Op == msgPacket {
 		q.arrivePacket(p)
 		return true
 	}
@@ -30,31 +30,31 @@ func (q *QP) arrive(h *fabric.Header, p []byte) bool {
 		q.rx.heard = true
 		q.ctx.event(AsyncEvent{Type: EventCommEst, QPN: q.qpn})
 	}
-	if h.Op == opSend {
+	if h.Op == msgSend {
 		if q.init.Sink != nil {
 			return q.sinkPacket(h, p)
 		}
 		return q.recvSend(h, p)
 	}
 	switch h.Op {
-	case opReadResp, opAtomicResp:
+	case msgReadResp, msgAtomicResp:
 		q.recvResponse(h, p)
 		return true
-	case opNAK, opFault:
+	case msgNAK, msgFault:
 		q.recvNAK(h)
 		return true
-	case opWrite:
+	case msgWrite:
 		return q.recvWrite(h, p)
 	}
 	if q.rx.mid != midNone {
 		return q.reject(RemInvReqErr, "request in the middle of a message")
 	}
 	switch h.Op {
-	case opWriteImm:
+	case msgWriteImm:
 		return q.recvWriteImm(h, p)
-	case opReadReq:
+	case msgReadReq:
 		return q.recvReadReq(h, p)
-	case opAtomicReq:
+	case msgAtomicReq:
 		return q.recvAtomic(h, p)
 	}
 	return q.reject(RemInvReqErr, fmt.Sprintf("packet opcode %d: unknown", h.Op))
@@ -250,7 +250,7 @@ func (q *QP) sendReply(r *reply) bool {
 	if r.atomic {
 		v := q.ctx.scratch[:8]
 		binary.LittleEndian.PutUint64(v, r.value)
-		*h = fabric.Header{Op: opAtomicResp, Flags: flagLast | fabric.AckNow}
+		*h = fabric.Header{Op: msgAtomicResp, Flags: flagLast | fabric.AckNow}
 		return q.conn.Send(h, v, nil)
 	}
 	n := min(uint64(q.attr.PathMTU), r.remaining)
@@ -259,7 +259,7 @@ func (q *QP) sendReply(r *reply) bool {
 		q.rx.replies = q.rx.replies[:0]
 		return q.reject(st, why)
 	}
-	*h = fabric.Header{Op: opReadResp}
+	*h = fabric.Header{Op: msgReadResp}
 	if n == r.remaining {
 		h.Flags = flagLast | fabric.AckNow
 	}
@@ -286,7 +286,7 @@ func (q *QP) rejectAt(psn uint32, st Status, why string) bool {
 		q.wire.nakPSN = psn
 	}
 	q.refusalEvent(st, why)
-	q.rx.nak, q.rx.nakOp = st, opNAK
+	q.rx.nak, q.rx.nakOp = st, msgNAK
 	q.fail(WRFlushErr, why)
 	q.respond()
 	if q.rx.pending() {

@@ -112,7 +112,7 @@ func (q *QP) sendPacket(h *ib.Header, sg []SGE, off, n int) bool {
 	h.DestQP = q.attr.DestQPN
 	b := ib.Seal(appendSG(h.Append(c.frame[:0], n), sg, off, n))
 	f := &c.header
-	*f = fabric.Header{Op: opPacket}
+	*f = fabric.Header{Op: msgPacket}
 	if !q.conn.Send(f, b, nil) {
 		return q.unheard()
 	}
