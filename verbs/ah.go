@@ -3,6 +3,8 @@ package verbs
 import (
 	"encoding/binary"
 	"slices"
+
+	"outboard/verbs/internal/ib"
 )
 
 // An AH is an address handle: where datagrams go (IBTA 10.2.2.3).
@@ -10,6 +12,7 @@ type AH struct {
 	pd   *PD
 	attr AHAttr
 	addr string // as the fabric has it
+	gid  GID    // and the GID that follows from it
 	dead bool
 }
 
@@ -23,7 +26,8 @@ type AHAttr struct {
 	GRH  GRH
 }
 
-// CreateAH makes an address handle.
+// CreateAH makes an address handle (ibv_create_ah(3)). ErrUnresolved for a GID or LID of which no port has been heard;
+// ErrInvalid for attributes out of range or no destination; ErrLimit if the device has no more; ErrDestroyed after Close.
 func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	const op = "create_ah"
 	c.mu.Lock()
@@ -31,10 +35,10 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
-	case a.Port != 1:
-		return nil, opErr(op, "", ErrInvalid, "PORT %d: the device has port 1", a.Port)
+	case a.Port != PortNum:
+		return nil, opErr(op, "", ErrInvalid, "PORT %d: the device has port %d", a.Port, PortNum)
 	case c.ahs >= c.limits.MaxAH:
 		return nil, opErr(op, "", ErrLimit, "%d address handles, the most there can be", c.ahs)
 	}
@@ -47,7 +51,7 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	}
 	pd.refs++
 	c.ahs++
-	return &AH{pd: pd, attr: a, addr: addr}, nil
+	return &AH{pd: pd, attr: a, addr: addr, gid: ib.GIDOf(addr)}, nil
 }
 
 // CreateAHFromWC makes a handle to whoever sent the datagram that wc is the completion of; grh are the first 40 bytes

@@ -252,6 +252,17 @@ func (c *Context) runActive() {
 	c.idle = run[:0]
 }
 
+// maxChain is how many rounds queue pairs that release each other are run in one go.
+const maxChain = 64
+
+// settle runs the queue pairs that others have released.
+func (c *Context) settle() {
+	for n := 0; c.stirred && n < maxChain; n++ {
+		c.stirred = false
+		c.runActive()
+	}
+}
+
 // receiver is the Context as the fabric sees it.
 type receiver Context
 

@@ -28,7 +28,7 @@ type Counter struct {
 	dead     bool
 }
 
-// CreateCounter makes a counter with the value 0.
+// CreateCounter makes a counter with the value 0 (ibv_create_comp_cntr). ErrLimit if the device has no more; ErrDestroyed after Close.
 func (c *Context) CreateCounter() (*Counter, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,6 +76,9 @@ func (k *Counter) destroy() error {
 	k.stir()
 	return nil
 }
+
+// liveIn tells whether a counter, which may be nil, is a live one of a context.
+func (k *Counter) liveIn(c *Context) bool { return k != nil && k.ctx == c && !k.dead }
 
 // enter locks the NIC if the counter can be used.
 func (k *Counter) enter(op string) error {
@@ -194,16 +197,5 @@ func (k *Counter) stir() {
 func (k *Counter) ran() {
 	if k.ctx.stirred || k.watch != nil {
 		k.ctx.poll()
-	}
-}
-
-// maxChain is how many rounds queue pairs that release each other are run in one go.
-const maxChain = 64
-
-// settle runs the queue pairs that others have released.
-func (c *Context) settle() {
-	for n := 0; c.stirred && n < maxChain; n++ {
-		c.stirred = false
-		c.runActive()
 	}
 }

@@ -1,6 +1,10 @@
 package verbs
 
-import "strings"
+import (
+	"strings"
+
+	"outboard/verbs/internal/ib"
+)
 
 // CounterOps are kinds of operations that are counted, with the numbers of ibv_qp_attach_comp_cntr_op.
 type CounterOps uint32
@@ -48,7 +52,7 @@ func (q *QP) AttachCounter(k *Counter, ops CounterOps) error {
 	switch {
 	case q.dead:
 		return opErr(op, q.name(), ErrDestroyed, "destroyed")
-	case k == nil || k.ctx != q.ctx || k.dead:
+	case !k.liveIn(q.ctx):
 		return opErr(op, q.name(), ErrInvalid, "counter is not a live one of this context")
 	case ops == 0 || ops&^allCounterOps != 0:
 		return opErr(op, q.name(), ErrInvalid, "op_mask %#x: expected some of %#x", uint32(ops), uint32(allCounterOps))
@@ -127,7 +131,7 @@ func (o Opcode) counterOp() CounterOps {
 // however often it is answered.
 func (q *QP) countAnswer(psn uint32) {
 	for i := range q.wire.saved {
-		if s := &q.wire.saved[i]; !s.counted && (psn-s.psn)&psnMask == s.psns-1 {
+		if s := &q.wire.saved[i]; !s.counted && psnsBetween(s.psn, psn) == s.psns-1 {
 			s.counted = true
 			q.counters.count(CountRemoteRead, Success)
 		}
@@ -139,5 +143,5 @@ func (r *reply) lastPSN() uint32 {
 	if r.atomic {
 		return r.psn
 	}
-	return (r.psn - 1) & psnMask
+	return ib.PSNAdd(r.psn, -1)
 }

@@ -5,16 +5,16 @@ import "slices"
 // WaitFor says what a WaitCounter request waits for: until the successes and failures of the counter together are Threshold
 // or more. They are compared when the request's turn comes, and at every change after that; nothing is taken from the counter.
 //
-// The send queue stands still meanwhile: requests before it go on, those after it do not start. The NIC resumes it by itself. It has not begun
-// while it waits, so SQD does not wait for it, and a peer that is not ready is not missed.
+// The send queue stands still meanwhile: requests before it go on, those after it do not start. The NIC resumes it by itself.
+// It has not begun while it waits, so SQD does not wait for it, and a peer that is not ready is not missed.
 type WaitFor struct {
 	Counter   *Counter // of the same context
 	Threshold uint64
 }
 
 // Enable says what a SendEnable request does: it lets the send queue of a managed queue pair (QPInit.Managed) run Count
-// requests more than it has been allowed so far, as the wqe_count of mlx5's CORE-Direct: what is counted are requests and not indexes, and they may be
-// posted later. A Count of 0 allows all that have been posted when the request's turn comes.
+// requests more than it has been allowed so far, as the wqe_count of mlx5's CORE-Direct: what is counted are requests and not
+// indexes, and they may be posted later. A Count of 0 allows all that have been posted when the request's turn comes.
 type Enable struct {
 	QP    *QP // of the same context
 	Count uint32
@@ -27,7 +27,7 @@ type waiter struct {
 }
 
 func (q *QP) checkWait(w *WaitFor) *Error {
-	if w == nil || w.Counter == nil || w.Counter.ctx != q.ctx || w.Counter.dead {
+	if w == nil || !w.Counter.liveIn(q.ctx) {
 		return opErr("post_send", q.name(), ErrInvalid, "WAIT: the counter is not a live one of this context")
 	}
 	return nil

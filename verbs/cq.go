@@ -14,7 +14,7 @@ type CQ struct {
 	head     uint64 // next to poll
 	tail     uint64 // next to write
 	overflow bool
-	users    int // queue pairs
+	users    int // queues that complete into it
 	dead     bool
 
 	channel *CompChannel
@@ -50,6 +50,9 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
 }
 
+// liveIn tells whether a queue, which may be nil, is a live one of a context.
+func (q *CQ) liveIn(c *Context) bool { return q != nil && q.ctx == c && !q.dead }
+
 // Cap is the number of completions that the queue holds (ibv_cq.cqe).
 func (q *CQ) Cap() int {
 	q.ctx.mu.Lock()
@@ -80,7 +83,8 @@ func (q *CQ) Resize(n int) error {
 	return nil
 }
 
-// Destroy ends the queue, and with it its events that nobody took. ErrBusy if queue pairs still use it.
+// Destroy ends the queue, and with it its events that nobody took. ErrBusy while queue pairs, or a tag-matching shared receive
+// queue, complete into it.
 func (q *CQ) Destroy() error {
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()

@@ -15,7 +15,7 @@ type CompChannel struct {
 	closed bool
 }
 
-// CreateCompChannel makes a completion channel.
+// CreateCompChannel makes a completion channel. ErrDestroyed after Close.
 func (c *Context) CreateCompChannel() (*CompChannel, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,8 +11,7 @@ import (
 const GRHLen = ib.GRHLen
 
 const (
-	ownQKey   = 1 << 31 // in UDDest.QKey: use the queue pair's
-	qpnMask   = 1<<24 - 1
+	ownQKey   = 1 << 31               // in UDDest.QKey: use the queue pair's
 	laneDelay = 10 * time.Millisecond // for which a full lane holds a queue pair up; then the datagram is lost
 )
 
@@ -24,7 +23,7 @@ func (q *QP) checkUD(wr *SendWR) *Error {
 		return opErr(op, q.name(), ErrInvalid, "datagram without an address handle")
 	case d.AH.pd.ctx != q.ctx || d.AH.dead:
 		return opErr(op, q.name(), ErrInvalid, "address handle is not a live one of this context")
-	case d.QPN > qpnMask:
+	case d.QPN > ib.PSNMask:
 		return opErr(op, q.name(), ErrInvalid, "remote queue pair %#x: expected 24 bits", d.QPN)
 	}
 	return nil
@@ -45,10 +44,10 @@ func (q *QP) sendDatagram(w *wqe) bool {
 	if d.QKey&ownQKey != 0 {
 		h.QKey = q.attr.QKey
 	}
-	h.Src, h.Dst = c.gids[d.AH.attr.GRH.SGIDIndex], ib.GIDOf(d.AH.addr)
+	h.Src, h.Dst = c.gids[d.AH.attr.GRH.SGIDIndex], d.AH.gid
 	q.address(h, &d.AH.attr.GRH)
 	b := ib.Seal(appendSG(h.Append(c.frame[:0], w.length), w.wr.SG, 0, w.length))
-	if !c.sendDatagram(d.AH.addr, b) {
+	if !c.lanes.send(d.AH.addr, b) {
 		if x.resume.IsZero() {
 			x.resume = c.now().Add(laneDelay)
 		}
@@ -62,6 +61,33 @@ func (q *QP) sendDatagram(w *wqe) bool {
 	return true
 }
 
+// dispatch gives a datagram to its queue pair, or to whoever listens at QP1.
+func (c *Context) dispatch(p []byte) {
+	h := &c.ibHeader
+	p, payload, err := c.parsePacket(p)
+	if err != nil {
+		c.hw.ICRCErrors++
+		return
+	}
+	if h.DestQP == ib.QP1 {
+		c.recvMAD(h, payload)
+		return
+	}
+	if n := int(h.DestQP); n < len(c.uds) && c.uds[n] != nil {
+		c.uds[n].recvDatagram(h, p, payload)
+		return
+	}
+	c.hw.Dropped++
+}
+
+// listUD has datagrams to a queue pair find it.
+func (c *Context) listUD(q *QP) {
+	for len(c.uds) <= int(q.qpn) {
+		c.uds = append(c.uds, nil)
+	}
+	c.uds[q.qpn] = q
+}
+
 // recvDatagram takes a message of UD, the packet p. What does not fit the queue pair, or finds no receive that is long enough, is lost.
 func (q *QP) recvDatagram(h *ib.Header, p, payload []byte) {
 	c, r := q.ctx, &q.rx
@@ -70,16 +96,11 @@ func (q *QP) recvDatagram(h *ib.Header, p, payload []byte) {
 		return
 	}
 	if st, why := q.checkReceive(); st != Success {
-		q.completeReceive(WC{Status: st, Detail: why}, true)
-		q.malformedReceive(why)
+		q.malformedReceive(st, why)
 		return
 	}
 	r.offset = 0
-	room := 0
-	for _, g := range r.receive.SG {
-		room += len(g.Buf)
-	}
-	if room < GRHLen+len(payload) {
+	if lenSG(r.receive.SG) < GRHLen+len(payload) {
 		c.hw.Dropped++
 		return
 	}

@@ -147,7 +147,8 @@ func (c *Context) QueryDevice() DeviceAttr {
 	return DeviceAttr{
 		FWVer: firmware, NodeGUID: guid, SysImageGUID: guid, PhysPortCnt: 1,
 		MaxMRSize: uint64(l.MaxMRSize), PageSizeCap: ^uint64(smallestPage - 1),
-		MaxQP: l.MaxQP, MaxQPWR: l.MaxWR, CapFlags: CapSysImageGUID | CapRCRNRNakGen | CapMemWindow | CapMemWindowType2B, MaxSGE: l.MaxSGE, MaxSGERd: l.MaxSGE,
+		MaxQP: l.MaxQP, MaxQPWR: l.MaxWR,
+		CapFlags: CapSysImageGUID | CapRCRNRNakGen | CapMemWindow | CapMemWindowType2B, MaxSGE: l.MaxSGE, MaxSGERd: l.MaxSGE,
 		MaxCQ: l.MaxCQ, MaxCQE: l.MaxCQE, MaxMR: l.MaxMR, MaxPD: l.MaxPD,
 		MaxQPRdAtom: l.MaxRdAtomic, MaxResRdAtom: l.MaxRdAtomic * l.MaxQP, MaxQPInitRdAtom: l.MaxRdAtomic, AtomicCap: AtomicGlob,
 		MaxMW: l.MaxMW, MaxAH: l.MaxAH, MaxSRQ: l.MaxSRQ, MaxSRQWR: l.MaxSRQWR, MaxSRQSGE: l.MaxSRQSGE,

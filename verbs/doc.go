@@ -15,8 +15,8 @@
 //   - On one that is ordered and reliable, RC needs no packets of its own to be so. A SEND goes as soon as the peer has a receive for
 //     it; taking it is the acknowledgement. An RDMA WRITE, READ or atomic is executed by the requester itself,
 //     in the peer's memory, where the fabric reaches it; else the peer's NIC executes it.
-//   - On any other, and always for UC and UD, for a queue pair with a shared receive queue, with [Options], and with a peer that does
-//     so, the queue pair talks in IBTA packets, as RoCEv2 has them: packet sequence numbers, acknowledgements, RNR NAKs, timers
+//   - On any other, and always for UC and UD, with a shared receive queue, with a counter of what the peer does, with
+//     [Options.Packets] or [Options.Trace], and with a peer that does so, the queue pair talks in IBTA packets, as RoCEv2 has them: packet sequence numbers, acknowledgements, RNR NAKs, timers
 //     and retransmission. [Options.Trace] shows them to Wireshark.
 //
 // The effects, completions and errors are the same either way. The peer's NIC takes a packet when somebody runs it ([CQ.Poll],
@@ -55,7 +55,7 @@
 //
 // # Where to read
 //
-// The send queue is in sendqueue.go and requester.go, what comes in in responder.go, what completes in finish.go; direct.go and lone.go reach
-// into the peer's memory. The files wire*.go are the transport of IBTA packets, datagram.go and lanes.go that of UD. Files named
-// qp, mr, mw, cq, srq, tm, ah and counter are the objects.
+// The send queue is in sendqueue.go and requester.go, what comes in in inbound.go and responder.go, what completes in finish.go;
+// direct.go and lone.go reach into the peer's memory. The files wire*.go are the transport of IBTA packets, datagram.go and lanes.go
+// that of UD. Files named qp, pd, mr, mw, cq, srq, tm, ah and counter are the objects, wr, opcode and wc requests and completions.
 package verbs

@@ -34,9 +34,9 @@ func (e Engine) Spin(f *atomic.Uint32) {
 
 const maxSpin = 64 // polls, about a microsecond
 
-// Attach sets what runs at the end of a poll after Again, or in which something completed, and what is told when a peer sends to an endpoint that no queue pair has
-// opened. afterPoll returns how long the NIC may be left alone if nothing
-// arrives; 0 is no limit.
+// Attach sets what runs at the end of a poll in which something completed, or before which Again was called, and what is told
+// when a peer sends to an endpoint that no queue pair has opened. afterPoll returns how long the NIC may be left alone if
+// nothing arrives; 0 is no limit.
 func (e Engine) Attach(afterPoll func() (nap time.Duration), knock func(endpoint int)) {
 	e.c.hook, e.c.knock = afterPoll, knock
 }

@@ -78,36 +78,36 @@ const (
 	TMRndvIncomplete Status = 23 // a rendezvous found a buffer that is too small
 )
 
-var statusText = map[Status]string{
-	LocEECOpErr:      "local EE context operation error",
-	MWBindErr:        "memory window bind error",
-	LocAccessErr:     "local access error",
-	LocRDDViolErr:    "local RDD violation",
-	RemInvRDReqErr:   "remote invalid RD request",
-	RemAbortErr:      "remote aborted",
-	InvEECNErr:       "invalid EE context number",
-	InvEECStateErr:   "invalid EE context state",
-	RespTimeoutErr:   "response timeout",
-	TMErr:            "tag matching error",
-	TMRndvIncomplete: "tag matching rendezvous incomplete",
+var statusText = [...]string{
 	Success:          "success",
 	LocLenErr:        "local length error",
 	LocQPOpErr:       "local QP operation error",
+	LocEECOpErr:      "local EE context operation error",
 	LocProtErr:       "local protection error",
 	WRFlushErr:       "work request flushed",
+	MWBindErr:        "memory window bind error",
 	BadRespErr:       "bad response",
+	LocAccessErr:     "local access error",
 	RemInvReqErr:     "remote invalid request",
 	RemAccessErr:     "remote access error",
 	RemOpErr:         "remote operation error",
 	RetryExcErr:      "transport retry counter exceeded: peer does not answer",
 	RNRRetryExcErr:   "RNR retry counter exceeded: peer has no receive posted",
+	LocRDDViolErr:    "local RDD violation",
+	RemInvRDReqErr:   "remote invalid RD request",
+	RemAbortErr:      "remote aborted",
+	InvEECNErr:       "invalid EE context number",
+	InvEECStateErr:   "invalid EE context state",
 	FatalErr:         "fatal device error",
+	RespTimeoutErr:   "response timeout",
 	GeneralErr:       "general error",
+	TMErr:            "tag matching error",
+	TMRndvIncomplete: "tag matching rendezvous incomplete",
 }
 
 func (s Status) String() string {
-	if t, ok := statusText[s]; ok {
-		return t
+	if int(s) < len(statusText) {
+		return statusText[s]
 	}
 	return fmt.Sprintf("status %d", uint8(s))
 }

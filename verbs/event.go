@@ -16,9 +16,9 @@ const (
 	EventCommEst                      // the first packet came to a queue pair in RTR; direct access is none
 	EventSQDrained                    // the send queue of a queue pair in SQD has drained
 	EventQPLastWQE                    // a queue pair in ERR will take no more receives of its shared queue
-	EventSRQErr                       // a shared receive queue failed
+	EventSRQErr                       // a shared receive queue failed: not on this device
 	EventSRQLimit                     // a shared receive queue has fewer receives than its limit
-	EventDeviceFatal                  // the wire has gone
+	EventDeviceFatal                  // the device failed: not this one, whose queue pairs fail where a wire does
 	numEventTypes
 )
 

@@ -153,7 +153,7 @@ func (q *QP) checkDeadline() {
 		s.stall = Success
 		return
 	}
-	now := q.ctx.clock()
+	now := q.ctx.now()
 	if why != s.stall {
 		s.stall, s.deadline = why, now.Add(limit)
 	}

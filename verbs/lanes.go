@@ -226,51 +226,18 @@ func (l *lanes) packet(cookie uint32, h *fabric.Header, p []byte) {
 	}
 }
 
-// dispatch gives a datagram to its queue pair, or to whoever listens at QP1.
-func (c *Context) dispatch(p []byte) {
-	if len(p) > len(c.inbox) {
-		return // longer than any packet
-	}
-	p = c.inbox[:copy(c.inbox, p)] // the peer can still write to the wire
-	h := &c.ibHeader
-	payload, err := h.Parse(p)
-	c.traced(p)
-	c.hw.RcvdPkts++
-	if err != nil {
-		c.hw.ICRCErrors++
-		return
-	}
-	if h.DestQP == gsiQPN {
-		c.recvMAD(h, payload)
-		return
-	}
-	if n := int(h.DestQP); n < len(c.uds) && c.uds[n] != nil {
-		c.uds[n].recvDatagram(h, p, payload)
-		return
-	}
-	c.hw.Dropped++
-}
-
-// listUD has datagrams to a queue pair find it.
-func (c *Context) listUD(q *QP) {
-	for len(c.uds) <= int(q.qpn) {
-		c.uds = append(c.uds, nil)
-	}
-	c.uds[q.qpn] = q
-}
-
-// sendDatagram puts a sealed packet on the lane to addr. It returns false if there is no room now; without a way to the
-// port the packet is lost.
-func (c *Context) sendDatagram(addr string, p []byte) bool {
-	x, err := c.lanes.find(addr)
+// send puts a sealed packet on the lane to addr. It returns false if there is no room now; without a way to the port the packet
+// is lost.
+func (l *lanes) send(addr string, p []byte) bool {
+	x, err := l.find(addr)
 	if err != nil {
 		return true
 	}
-	h := &c.header
+	h := &l.c.header
 	*h = fabric.Header{Op: opPacket}
 	if !x.conn.Send(h, p, nil) {
 		return false
 	}
-	c.traced(p)
+	l.c.traced(p)
 	return true
 }

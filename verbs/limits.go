@@ -8,7 +8,7 @@ import (
 
 // Limits of the emulated device (ibv_query_device(3)). To create one object more, or to post past a limit, is an
 // error that names it: ErrLimit where the device is full, ErrInvalid where one object is asked to be too large.
-// Two limits come from the fabric: MaxQP and MaxMR are what its port can hold.
+// Three limits come from the fabric: MaxQP, MaxMR and MaxMW are what its port can hold.
 type Limits struct {
 	MaxQP       int // queue pairs
 	MaxCQ       int // completion queues

@@ -8,16 +8,9 @@ import (
 	"outboard/verbs/internal/ib"
 )
 
-// The general service interface: queue pair 1 of each port, where management datagrams go (IBTA 13.5.1).
-const (
-	gsiQPN  = 1
-	gsiQKey = 0x80010000
-	madLen  = 256
-)
-
-// OnMAD has f take the management datagrams that come to queue pair 1: 256 bytes that are valid until f returns, and the
-// address of the port that sent them. f runs on the NIC, under its lock: it must not block nor call methods that lock. There is
-// one taker: ErrBusy if there is another, until it is replaced by nil.
+// OnMAD has f take the management datagrams that come to queue pair 1, the general services interface (IBTA 13.5.1): 256 bytes
+// that are valid until f returns, and the address of the port that sent them. f runs on the NIC, under its lock: it must not
+// block nor call methods that lock. There is one taker: ErrBusy if there is another, until it is replaced by nil.
 func (c *Context) OnMAD(f func(from string, mad []byte)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,8 +51,8 @@ func (c *Context) down(addr string, qpn uint32, err error) {
 // lost: nil does not mean that it arrives. ErrUnresolved if there is no port at the address.
 func (c *Context) SendMAD(to string, mad []byte) error {
 	const op = "send_mad"
-	if len(mad) != madLen {
-		return opErr(op, "", ErrInvalid, "datagram of %d bytes: expected %d", len(mad), madLen)
+	if len(mad) != ib.MADLen {
+		return opErr(op, "", ErrInvalid, "datagram of %d bytes: expected %d", len(mad), ib.MADLen)
 	}
 	if to == "" || len(to) > maxAddrLen {
 		return opErr(op, "", ErrInvalid, "address of %d bytes: expected 1 to %d", len(to), maxAddrLen)
@@ -73,18 +66,18 @@ func (c *Context) SendMAD(to string, mad []byte) error {
 		return &Error{Op: op, Object: to, Err: fmt.Errorf("%w: %w", ErrUnresolved, err)}
 	}
 	h := &c.ibHeader
-	*h = ib.Header{Src: c.gids[1], Dst: ib.GIDOf(to), HopLimit: defaultHops, Opcode: ib.UDSendOnly, PKey: pkeyTable[0], DestQP: gsiQPN,
-		PSN: c.madSeq, QKey: gsiQKey, SrcQP: gsiQPN, MigReq: true}
+	*h = ib.Header{Src: c.gids[1], Dst: ib.GIDOf(to), HopLimit: defaultHops, Opcode: ib.UDSendOnly, PKey: pkeyTable[0], DestQP: ib.QP1,
+		PSN: c.madSeq, QKey: ib.GSIQKey, SrcQP: ib.QP1, MigReq: true}
 	c.madSeq = ib.PSNAdd(c.madSeq, 1)
 	p := ib.Seal(append(h.Append(c.frame[:0], len(mad)), mad...))
-	c.sendDatagram(to, p)
+	c.lanes.send(to, p)
 	return nil
 }
 
 // recvMAD takes a datagram to queue pair 1.
 func (c *Context) recvMAD(h *ib.Header, mad []byte) {
 	from := c.lanes.byGID[h.Src]
-	if c.onMAD == nil || h.Opcode != ib.UDSendOnly || h.QKey != gsiQKey || len(mad) != madLen || from == "" {
+	if c.onMAD == nil || h.Opcode != ib.UDSendOnly || h.QKey != ib.GSIQKey || len(mad) != ib.MADLen || from == "" {
 		c.hw.Dropped++
 		return
 	}

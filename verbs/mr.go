@@ -7,47 +7,6 @@ import (
 	"outboard/verbs/fabric"
 )
 
-// A PD is a protection domain: regions, windows and queue pairs work together only
-// inside one.
-type PD struct {
-	ctx  *Context
-	num  uint32
-	refs int // live regions, windows and queue pairs
-	dead bool
-}
-
-// AllocPD makes a protection domain. ErrLimit if the device has no more.
-func (c *Context) AllocPD() (*PD, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, opErr("alloc_pd", "", ErrDestroyed, "context is closed")
-	}
-	if c.pds >= c.limits.MaxPD {
-		return nil, opErr("alloc_pd", "", ErrLimit, "%d protection domains: the device has no more", c.pds)
-	}
-	c.pdNum++
-	c.pds++
-	return &PD{ctx: c, num: c.pdNum}, nil
-}
-
-// Dealloc ends the domain. ErrBusy if regions, windows or queue pairs still use it.
-func (p *PD) Dealloc() error {
-	p.ctx.mu.Lock()
-	defer p.ctx.mu.Unlock()
-	switch {
-	case p.dead:
-		return opErr("dealloc_pd", p.name(), ErrDestroyed, "deallocated before")
-	case p.refs > 0:
-		return opErr("dealloc_pd", p.name(), ErrBusy, "%d objects still in it", p.refs)
-	}
-	p.dead = true
-	p.ctx.pds--
-	return nil
-}
-
-func (p *PD) name() string { return fmt.Sprintf("PD %d", p.num) }
-
 // An MR is a registered memory region (IBTA 10.6.3; ibv_reg_mr). While it is registered its memory is
 // pinned and stays reachable for the garbage collector.
 type MR struct {
@@ -110,7 +69,7 @@ func (c *Context) checkReg(op string, pd *PD, buf []byte, access Access) error {
 	switch {
 	case c.closed:
 		return opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case access&^mrRights != 0:
 		return opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^mrRights))
@@ -174,7 +133,7 @@ func (m *MR) Dereg() error {
 
 func (c *Context) deregMR(m *MR) error {
 	const op = "dereg_mr"
-	if err := m.free(op); err != nil {
+	if err := m.checkUnused(op); err != nil {
 		return err
 	}
 	if err := m.withdraw(); err != nil {
@@ -189,8 +148,8 @@ func (c *Context) deregMR(m *MR) error {
 	return nil
 }
 
-// free tells whether nothing else uses the region.
-func (m *MR) free(op string) error {
+// checkUnused is nil if the region is live and nothing else uses it.
+func (m *MR) checkUnused(op string) error {
 	switch {
 	case m.dead:
 		return opErr(op, m.name(), ErrDestroyed, "deregistered before")
@@ -200,22 +159,6 @@ func (m *MR) free(op string) error {
 		return opErr(op, m.name(), ErrBusy, "%d memory windows are bound to it", m.windows)
 	}
 	return nil
-}
-
-// releaseAll ends all windows and regions of a context that closes. What fails does because the wire is gone already.
-func (t *keyTable) releaseAll() {
-	for i := range t.slots {
-		if w := t.slots[i].mw; w != nil {
-			w.users = 0
-			_ = w.dealloc()
-		}
-	}
-	for i := range t.slots {
-		if m := t.slots[i].mr; m != nil {
-			m.users = 0
-			_ = m.ctx.deregMR(m)
-		}
-	}
 }
 
 // covers reports whether n bytes at an address of this process lie in the region.

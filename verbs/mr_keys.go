@@ -8,7 +8,8 @@ import (
 )
 
 // keyTable finds regions and windows by key: index in the upper 24 bits, a variant in the lower 8. The device
-// changes the variant at each reuse of an index, so that a stale key is caught; that of a window of type 2 is its owner's to choose (IBTA 10.6.7.1.1).
+// changes the variant at each reuse of an index, so that a stale key is caught; that of a window of type 2 is its
+// owner's to choose (IBTA 10.6.7.1.1).
 type keyTable struct {
 	slots    []keySlot
 	free     []uint32
@@ -113,6 +114,22 @@ func (t *keyTable) covering(addr, n uint64) *MR {
 		}
 	}
 	return nil
+}
+
+// releaseAll ends all windows and regions of a context that closes. What fails does because the wire is gone already.
+func (t *keyTable) releaseAll() {
+	for i := range t.slots {
+		if w := t.slots[i].mw; w != nil {
+			w.users = 0
+			_ = w.dealloc()
+		}
+	}
+	for i := range t.slots {
+		if m := t.slots[i].mr; m != nil {
+			m.users = 0
+			_ = m.ctx.deregMR(m)
+		}
+	}
 }
 
 // The rights of a region as peers read them, fabric.Region.Access, are those of its Access; those of a window of type 2

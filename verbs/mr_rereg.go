@@ -30,7 +30,7 @@ func (m *MR) Rereg(mask ReregMask, pd *PD, buf []byte, access Access) error {
 	case mask&ReregAccess == 0 && access != 0:
 		return opErr(op, m.name(), ErrInvalid, "access %#x: expected 0 where it does not change", uint32(access))
 	}
-	if err := m.free(op); err != nil {
+	if err := m.checkUnused(op); err != nil {
 		return err
 	}
 	if mask&ReregPD == 0 {

@@ -50,7 +50,7 @@ func (c *Context) AllocMW(pd *PD, typ MWType) (*MW, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case typ != MWType1 && typ != MWType2:
 		return nil, opErr(op, "", ErrInvalid, "window of %v: expected 1 or 2", typ)

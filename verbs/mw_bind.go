@@ -66,10 +66,9 @@ func (q *QP) checkBind(b *MWBind) *Error {
 	return nil
 }
 
-// holdBind keeps a copy of the binding and marks what it names as used by work in flight.
+// holdBind marks what the binding names as used by work in flight.
 func (w *wqe) holdBind() {
-	b := *w.wr.Bind
-	w.wr.Bind = &b
+	b := w.wr.Bind
 	b.MW.users++
 	if b.MR != nil {
 		b.MR.users++
@@ -156,8 +155,9 @@ func (q *QP) localInvalidate(key uint32) (Status, string) {
 	return Success, ""
 }
 
-// invalidateFor withdraws the key of a window of type 2 that is bound to this queue pair, or says why it does not. When it returns no access
-// with the key is going on (IBTA 10.6.7.2.6). Regions cannot be invalidated: those that could be registered again by a work request are what the device has none of.
+// invalidateFor withdraws the key of a window of type 2 that is bound to this queue pair, or says why it does not. When it
+// returns no access with the key is going on (IBTA 10.6.7.2.6). Regions cannot be invalidated: the device has none that a work
+// request could register again.
 func (q *QP) invalidateFor(key uint32) (why string) {
 	t := &q.ctx.keys
 	w := t.mw(key)

@@ -23,12 +23,13 @@ type Options struct {
 func OpenWith(port fabric.Port, o Options) (*Context, error) {
 	a := port.Attr()
 	if a.MTU < minMTU {
-		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s carries %d bytes a packet: expected at least %d", a.Name, a.MTU, minMTU)
+		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s carries %d bytes a packet: expected at least %d",
+			a.Name, a.MTU, minMTU)
 	}
 	packets := o.Packets || o.Trace != nil || !a.Ordered || !a.Reliable
 	if packets && packetMTU(a.MTU) == 0 {
-		return nil, opErr("open_device", Emulated, ErrInvalid, "fabric %s carries %d bytes a packet: expected at least %d, for IBTA packets with their headers",
-			a.Name, a.MTU, minMTU+packetHeaders)
+		return nil, opErr("open_device", Emulated, ErrInvalid,
+			"fabric %s carries %d bytes a packet: expected at least %d, for IBTA packets with their headers", a.Name, a.MTU, minMTU+packetHeaders)
 	}
 	var w *trace.Writer
 	if o.Trace != nil {

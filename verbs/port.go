@@ -118,8 +118,8 @@ type PortAttr struct {
 	SMLID        uint16 // of the subnet manager: there is none
 	LMC          uint8  // low bits of the LID that do not count
 	LinkLayer    LinkLayer
-	BadPKeyCntr  uint32 // packets refused for their P_Key
-	QKeyViolCntr uint32 // packets refused for their Q_Key
+	BadPKeyCntr  uint32 // 0: without CapBadPKeyCntr and CapBadQKeyCntr a device does not count what it refuses for its keys;
+	QKeyViolCntr uint32 // it is among HWCounters.Dropped
 	ActiveWidth  Width  // with ActiveSpeed: nominal. A fabric is as fast as the machine
 	ActiveSpeed  Speed
 }

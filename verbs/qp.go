@@ -8,17 +8,17 @@ import (
 	"outboard/verbs/fabric"
 )
 
-// QPCap are the sizes of a queue pair.
+// QPCap are the sizes of a queue pair (ibv_qp_cap), each from 0 to what Limits has.
 type QPCap struct {
-	SendWR, RecvWR   int // requests outstanding
-	SendSGE, RecvSGE int // pieces of one request
-	Inline           int // bytes of an inline request
+	SendWR, RecvWR   int // requests outstanding: Limits.MaxWR
+	SendSGE, RecvSGE int // pieces of one request: Limits.MaxSGE
+	Inline           int // bytes of an inline request: Limits.MaxInline
 }
 
-// QPInit says how to make a queue pair.
+// QPInit says how to make a queue pair (ibv_qp_init_attr).
 type QPInit struct {
 	Type           QPType // RC unless said otherwise
-	SendCQ, RecvCQ *CQ
+	SendCQ, RecvCQ *CQ    // where its requests complete; may be the same
 	Cap            QPCap
 	// SRQ, if set, is where receives are taken from, in place of a receive queue of its own.
 	SRQ *SRQ
@@ -81,7 +81,10 @@ const qpnBase = 2
 // QPNOf is the queue pair number of an endpoint of the fabric.
 func QPNOf(endpoint int) uint32 { return uint32(endpoint) + qpnBase }
 
-// CreateQP makes a queue pair in state RESET.
+// CreateQP makes a queue pair in state RESET (ibv_create_qp(3)).
+//
+// ErrInvalid for objects that are not live ones of this context, sizes out of range, and parts that do not go together; ErrLimit if the
+// device has no more queue pairs; ErrDestroyed after Close.
 func (c *Context) CreateQP(pd *PD, in QPInit) (*QP, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,21 +98,22 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case in.Type >= numQPTypes:
 		return nil, opErr(op, "", ErrInvalid, "qp_type %d: expected RC, UC or UD", in.Type)
 	case in.SRQ != nil && (in.SRQ.ctx != c || in.SRQ.dead):
 		return nil, opErr(op, "", ErrInvalid, "shared receive queue is not a live one of this context")
 	case in.SRQ.matchesTags() && (in.Type != RC || in.Managed):
-		return nil, opErr(op, "", ErrInvalid, "%v, managed %v, with a tag-matching shared receive queue: expected RC, not managed", in.Type, in.Managed)
+		return nil, opErr(op, "", ErrInvalid, "%v, managed %v, with a tag-matching shared receive queue: expected RC, not managed",
+			in.Type, in.Managed)
 	case in.SRQ != nil && in.Sink != nil:
 		return nil, opErr(op, "", ErrInvalid, "a sink and a shared receive queue: expected one of them")
 	case (in.engine || in.Sink != nil) && (c.packets || in.Type != RC):
 		return nil, opErr(op, "", ErrInvalid, "a sink needs RC on an ordered and reliable wire that is not traced")
 	case in.SendCQ == nil || in.RecvCQ == nil:
 		return nil, opErr(op, "", ErrInvalid, "a queue pair needs a send and a receive completion queue")
-	case in.SendCQ.ctx != c || in.RecvCQ.ctx != c || in.SendCQ.dead || in.RecvCQ.dead:
+	case !in.SendCQ.liveIn(c) || !in.RecvCQ.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "completion queue is not a live one of this context")
 	}
 	for _, x := range []struct {
@@ -147,40 +151,6 @@ func (c *Context) createQP(pd *PD, in QPInit) (*QP, error) {
 	in.SendCQ.users++
 	in.RecvCQ.users++
 	return q, nil
-}
-
-// openEndpoint opens an endpoint that is not the one of a parked queue pair, nor, unless it is asked for, of a lane.
-func (c *Context) openEndpoint(endpoint int, slot uint32) (fabric.Conn, error) {
-	for lanes := 0; ; {
-		conn, err := c.port.Open(endpoint, slot)
-		if err != nil {
-			return nil, err
-		}
-		owner := c.parkedAt(QPNOf(conn.Endpoint()))
-		lane := endpoint == fabric.Any && c.lanes.has(conn.Endpoint())
-		if owner == nil && !lane {
-			return conn, nil
-		}
-		if err := conn.Close(); err != nil {
-			return nil, err
-		}
-		if lane {
-			if lanes++; lanes > maxLanes {
-				return nil, fabric.ErrNoEndpoint
-			}
-		} else if err := owner.unpark(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func (c *Context) parkedAt(qpn uint32) *QP {
-	for _, q := range c.qps {
-		if q != nil && q.parked && q.qpn == qpn {
-			return q
-		}
-	}
-	return nil
 }
 
 // QPN is the queue pair's number, which the peer needs to connect.
@@ -254,21 +224,6 @@ func (q *QP) modify(a QPAttr, mask AttrMask) error {
 		q.enter(to)
 	} else {
 		q.grant()
-	}
-	return nil
-}
-
-func (q *QP) connect(a QPAttr) error {
-	e := &Error{Op: "modify_qp", Object: q.name(), Detail: fmt.Sprintf("connect to QP %#x at %q", a.DestQPN, a.AV)}
-	if e.Err = q.unpark(); e.Err == nil {
-		e.Err = q.conn.Connect(a.AV, int(a.DestQPN-qpnBase))
-	}
-	if e.Err != nil {
-		return e
-	}
-	if q.wire == nil {
-		q.direct = q.conn.Direct()
-		q.mover, _ = q.direct.(fabric.Mover)
 	}
 	return nil
 }
@@ -348,33 +303,8 @@ func (q *QP) reset() {
 	}
 }
 
-// rewire drops the connection and opens the endpoint afresh, or parks the queue pair until that is possible.
-func (q *QP) rewire() {
-	if !q.parked {
-		// A closed Conn stays in place while parked: it sends and grants nothing.
-		_ = q.conn.Close()
-		q.direct, q.mover, q.parked = nil, nil, true
-	}
-	_ = q.unpark()
-}
-
-// unpark opens the endpoint of a parked queue pair.
-func (q *QP) unpark() error {
-	if !q.parked {
-		return nil
-	}
-	conn, err := q.ctx.port.Open(int(q.qpn-qpnBase), q.slot)
-	if errors.Is(err, fabric.ErrInUse) {
-		return fmt.Errorf("%w: the last peer has not left: %w", ErrBusy, err)
-	} else if err != nil {
-		return err
-	}
-	q.conn, q.parked = conn, false
-	return nil
-}
-
-// Destroy ends the queue pair: outstanding work vanishes without completions, as with
-// ibv_destroy_qp.
+// Destroy ends the queue pair: outstanding work vanishes without completions, as with ibv_destroy_qp. The error is ErrDestroyed, or
+// the fabric's.
 func (q *QP) Destroy() error {
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"strings"
+
+	"outboard/verbs/internal/ib"
 )
 
 // State of a queue pair (IBTA 10.3.1).
@@ -108,9 +110,6 @@ type GRH struct {
 	FlowLabel    uint32 // 20 bits
 }
 
-// attrSet is what an edge of the state diagram needs and allows besides STATE.
-type attrSet struct{ required, optional AttrMask }
-
 // checkAttr checks the values of the attributes that mask names.
 func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 	for _, x := range []struct {
@@ -134,13 +133,15 @@ func (q *QP) checkAttr(a QPAttr, mask AttrMask) error {
 	case mask&setAlt != 0:
 		return opErr("modify_qp", q.name(), ErrInvalid, "%v: the device has no automatic path migration", mask&setAlt)
 	case mask&AttrAV != 0 && q.state == SQD && a.AV != q.attr.AV:
-		return opErr("modify_qp", q.name(), ErrInvalid, "AV %q: the queue pair is connected to %q, of which only the path can change", a.AV, q.attr.AV)
-	case mask&AttrPort != 0 && a.Port != 1:
-		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port 1", a.Port)
+		return opErr("modify_qp", q.name(), ErrInvalid, "AV %q: the queue pair is connected to %q, of which only the path can change",
+			a.AV, q.attr.AV)
+	case mask&AttrPort != 0 && a.Port != PortNum:
+		return opErr("modify_qp", q.name(), ErrInvalid, "PORT %d: the device has port %d", a.Port, PortNum)
 	case mask&AttrAccess != 0 && a.Access&^qpRights != 0:
 		return opErr("modify_qp", q.name(), ErrInvalid, "ACCESS_FLAGS %#x: unknown flags", uint32(a.Access))
 	case mask&AttrPathMTU != 0 && !q.ctx.goodMTU(a.PathMTU):
-		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected 256, 512, 1024, 2048 or 4096 bytes, at most %d, or %[2]d itself", a.PathMTU, q.ctx.mtu)
+		return opErr("modify_qp", q.name(), ErrInvalid, "PATH_MTU %d: expected 256, 512, 1024, 2048 or 4096 bytes, at most %d, or %[2]d itself",
+			a.PathMTU, q.ctx.mtu)
 	case mask&AttrDestQPN != 0 && a.DestQPN < qpnBase:
 		return opErr("modify_qp", q.name(), ErrInvalid, "DEST_QPN %d: expected %d or more", a.DestQPN, qpnBase)
 	}
@@ -169,8 +170,8 @@ func (d *QPAttr) merge(a QPAttr, mask AttrMask) {
 	take(&d.EnSQDAsyncNotify, a.EnSQDAsyncNotify, mask&AttrEnSQDAsyncNotify)
 	take(&d.PathMTU, a.PathMTU, mask&AttrPathMTU)
 	take(&d.DestQPN, a.DestQPN, mask&AttrDestQPN)
-	take(&d.RQPSN, a.RQPSN&psnMask, mask&AttrRQPSN)
-	take(&d.SQPSN, a.SQPSN&psnMask, mask&AttrSQPSN)
+	take(&d.RQPSN, a.RQPSN&ib.PSNMask, mask&AttrRQPSN)
+	take(&d.SQPSN, a.SQPSN&ib.PSNMask, mask&AttrSQPSN)
 	take(&d.MaxDestRdAtomic, a.MaxDestRdAtomic, mask&AttrMaxDestRdAtomic)
 	take(&d.MaxRdAtomic, a.MaxRdAtomic, mask&AttrMaxRdAtomic)
 	take(&d.MinRNRTimer, a.MinRNRTimer, mask&AttrMinRNRTimer)
@@ -184,5 +185,3 @@ func take[T any](dst *T, v T, named AttrMask) {
 		*dst = v
 	}
 }
-
-const psnMask = 1<<24 - 1

@@ -19,6 +19,9 @@ func (t QPType) String() string {
 	return "invalid queue pair type"
 }
 
+// attrSet is what an edge of the state diagram needs and allows besides STATE.
+type attrSet struct{ required, optional AttrMask }
+
 // edge is one transition of a queue pair's state diagram.
 type edge struct{ from, to State }
 

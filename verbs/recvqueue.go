@@ -34,6 +34,14 @@ func (q *QP) takeReceive() bool {
 	return true
 }
 
+// recvCQ is where the receives of a queue pair complete.
+func (q *QP) recvCQ() *CQ {
+	if q.srq.matchesTags() {
+		return q.srq.tm.init.CQ
+	}
+	return q.init.RecvCQ
+}
+
 // completeReceive ends the receive of the message that has come, or the oldest one.
 func (q *QP) completeReceive(wc WC, solicited bool) {
 	w := &q.rx.own
@@ -54,8 +62,11 @@ func (q *QP) completeReceive(wc WC, solicited bool) {
 	clear(w.SG)
 }
 
-// PostRecv posts buffers for arriving SENDs and immediates, in order. On an
-// error the requests before Error.Index are posted. Not in RESET; in ERR they are flushed.
+// PostRecv posts buffers for arriving SENDs and immediates, in order (ibv_post_recv(3)). On an error the requests before Error.Index
+// are posted and the rest are not. In ERR they are flushed.
+//
+// ErrState in RESET; ErrQueueFull when the queue is full; ErrInvalid for too many pieces, and for a queue pair with an SRQ;
+// ErrDestroyed.
 func (q *QP) PostRecv(wrs ...RecvWR) error {
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()

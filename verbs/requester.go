@@ -112,7 +112,8 @@ func (q *QP) admitted(w *wqe) bool {
 	return !s.takesReceive(w.wr.Opcode) || creditsLeft(s.posted, s.messages) > 0
 }
 
-func (w *wqe) sendFlags() uint8 {
+// headerFlags are the flags of the last packet of a message that depend on the request.
+func (w *wqe) headerFlags() uint8 {
 	var f uint8
 	if w.wr.Opcode.has(opImm) {
 		f |= flagImm
@@ -146,7 +147,7 @@ func (q *QP) sendSegments(w *wqe, op uint8) bool {
 			h.Addr, h.Key = w.wr.RemoteAddr+uint64(w.sent), w.wr.RKey
 		}
 		if w.sent+n == w.length {
-			h.Flags |= flagLast | w.sendFlags() | fabric.AckNow
+			h.Flags |= flagLast | w.headerFlags() | fabric.AckNow
 			if w.wr.Opcode == SendInv {
 				h.Imm = w.wr.InvKey
 			}
@@ -170,7 +171,7 @@ func (q *QP) sendWriteImm(w *wqe) bool {
 	n := q.ctx.scratch[:8]
 	binary.LittleEndian.PutUint64(n, uint64(w.length))
 	h := &q.ctx.header
-	*h = fabric.Header{Op: opWriteImm, Flags: w.sendFlags() | flagLast | fabric.AckNow, Imm: w.wr.Imm}
+	*h = fabric.Header{Op: opWriteImm, Flags: w.headerFlags() | flagLast | fabric.AckNow, Imm: w.wr.Imm}
 	if !q.conn.Send(h, n, nil) {
 		return false
 	}

@@ -147,10 +147,7 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 	case len(wr.SG) > s.maxSGE && wr.Flags&Inline == 0:
 		return 0, opErr(op, q.name(), ErrInvalid, "%d scatter/gather entries: expected at most %d", len(wr.SG), s.maxSGE)
 	}
-	n := 0
-	for _, g := range wr.SG {
-		n += len(g.Buf)
-	}
+	n := lenSG(wr.SG)
 	switch {
 	case n > q.ctx.limits.MaxMsg:
 		return 0, opErr(op, q.name(), ErrLimit, "message of %d bytes: expected at most %d", n, q.ctx.limits.MaxMsg)

@@ -63,6 +63,14 @@ func (q *QP) checkList(pd *PD, sg []SGE, need Access) (Status, string) {
 	return Success, ""
 }
 
+// lenSG is the number of bytes in a list.
+func lenSG(sg []SGE) (n int) {
+	for i := range sg {
+		n += len(sg[i].Buf)
+	}
+	return n
+}
+
 // gather returns n bytes of the list from byte off on: in place if one entry holds them.
 func (c *Context) gather(sg []SGE, off, n int) []byte {
 	if n == 0 {
@@ -75,13 +83,24 @@ func (c *Context) gather(sg []SGE, off, n int) []byte {
 	if off+n <= len(sg[0].Buf) {
 		return sg[0].Buf[off : off+n]
 	}
-	out := c.stage[:0]
-	for len(out) < n {
-		b := sg[0].Buf[off:]
-		out = append(out, b[:min(len(b), n-len(out))]...)
-		sg, off = sg[1:], 0
+	return appendSG(c.stage[:0], sg, off, n)
+}
+
+// appendSG appends n bytes of a list from byte off on.
+func appendSG(b []byte, sg []SGE, off, n int) []byte {
+	for _, g := range sg {
+		switch {
+		case n == 0:
+			return b
+		case off >= len(g.Buf):
+			off -= len(g.Buf)
+		default:
+			p := g.Buf[off:min(len(g.Buf), off+n)]
+			b = append(b, p...)
+			n, off = n-len(p), 0
+		}
 	}
-	return out
+	return b
 }
 
 // scatter writes p into the list from byte off on; the caller has checked that it fits.

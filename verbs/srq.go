@@ -17,13 +17,14 @@ type SRQ struct {
 
 // SRQInit says how to make a shared receive queue.
 type SRQInit struct {
-	MaxWR  int     // receives outstanding
-	MaxSGE int     // pieces of one receive
-	Limit  int     // see SRQ.Modify
+	MaxWR  int     // receives outstanding, 1 to Limits.MaxSRQWR
+	MaxSGE int     // pieces of one receive, 0 to Limits.MaxSRQSGE
+	Limit  int     // see SRQ.Modify; 0 to MaxWR
 	TM     *TMInit // makes it a tag-matching one
 }
 
-// CreateSRQ makes a shared receive queue.
+// CreateSRQ makes a shared receive queue (ibv_create_srq(3)). ErrInvalid for sizes out of range; ErrLimit if the device has no more;
+// ErrDestroyed after Close.
 func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 	const op = "create_srq"
 	c.mu.Lock()
@@ -32,7 +33,7 @@ func (c *Context) CreateSRQ(pd *PD, in SRQInit) (*SRQ, error) {
 	switch {
 	case c.closed:
 		return nil, opErr(op, "", ErrDestroyed, "context is closed")
-	case pd == nil || pd.ctx != c || pd.dead:
+	case !pd.liveIn(c):
 		return nil, opErr(op, "", ErrInvalid, "protection domain is not a live one of this context")
 	case in.MaxWR < 1 || in.MaxWR > l.MaxSRQWR:
 		return nil, opErr(op, "", ErrInvalid, "max_wr %d: expected 1 to %d", in.MaxWR, l.MaxSRQWR)
@@ -95,22 +96,23 @@ func (s *SRQ) Modify(a SRQInit, mask SRQMask) error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()
 	r := &s.rq
-	max := len(r.ring)
+	room := len(r.ring)
 	if mask&SRQMaxWR != 0 {
-		max = a.MaxWR
+		room = a.MaxWR
 	}
 	switch {
 	case s.gone():
 		return opErr(op, s.name(), ErrDestroyed, "destroyed")
 	case mask&^(SRQMaxWR|SRQLimit) != 0:
 		return opErr(op, s.name(), ErrInvalid, "unknown mask %#x", uint8(mask))
-	case max < 1 || max > s.ctx.limits.MaxSRQWR || uint64(max) < r.head-r.tail:
-		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding", max, s.ctx.limits.MaxSRQWR, r.head-r.tail)
-	case mask&SRQLimit != 0 && (a.Limit < 0 || a.Limit > max):
-		return opErr(op, s.name(), ErrInvalid, "srq_limit %d: expected 0 to %d", a.Limit, max)
+	case room < 1 || room > s.ctx.limits.MaxSRQWR || uint64(room) < r.head-r.tail:
+		return opErr(op, s.name(), ErrInvalid, "max_wr %d: expected 1 to %d, and not less than the %d outstanding",
+			room, s.ctx.limits.MaxSRQWR, r.head-r.tail)
+	case mask&SRQLimit != 0 && (a.Limit < 0 || a.Limit > room):
+		return opErr(op, s.name(), ErrInvalid, "srq_limit %d: expected 0 to %d", a.Limit, room)
 	}
 	if mask&SRQMaxWR != 0 {
-		r.resize(max)
+		r.resize(room)
 	}
 	if mask&SRQLimit != 0 {
 		s.limit = a.Limit
@@ -142,7 +144,8 @@ func (s *SRQ) Destroy() error {
 	return nil
 }
 
-// PostRecv posts receives, in order. On an error the requests before Error.Index are posted.
+// PostRecv posts receives, in order (ibv_post_srq_recv(3)). On an error the requests before Error.Index are posted and the rest are not:
+// ErrQueueFull, ErrInvalid for too many pieces, or ErrDestroyed.
 func (s *SRQ) PostRecv(wrs ...RecvWR) error {
 	s.ctx.mu.Lock()
 	defer s.ctx.unlock()

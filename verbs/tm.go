@@ -78,12 +78,12 @@ func (s *SRQ) initTM(in TMInit) *Error {
 		return opErr(op, "", ErrInvalid, "max_num_tags %d: expected 1 to %d", in.MaxTags, l.MaxTMTags)
 	case in.MaxOps < 1 || in.MaxOps > l.MaxTMOps:
 		return opErr(op, "", ErrInvalid, "max_ops %d: expected 1 to %d", in.MaxOps, l.MaxTMOps)
-	case in.CQ == nil || in.CQ.ctx != c || in.CQ.dead:
+	case !in.CQ.liveIn(c):
 		return opErr(op, "", ErrInvalid, "completion queue for tag matching is not a live one of this context")
 	}
 	s.tm = &tagMatching{init: in, list: in.List, entries: map[uint32]*tmEntry{}, listed: map[uint32]*tmEntry{}}
 	if s.tm.list == nil {
-		s.tm.list = newTagList(in.MaxTags)
+		s.tm.list = NewTagList(in.MaxTags)
 	}
 	in.CQ.users++
 	return nil

@@ -29,9 +29,7 @@ type tagListEntry struct {
 
 // NewTagList gives an empty TagList for up to limit entries: the plain one, in which a search takes time in
 // proportion to what is queued. It is what a queue gets that was made without one.
-func NewTagList(limit int) TagList { return newTagList(limit) }
-
-func newTagList(limit int) *tagList { return &tagList{limit: limit} }
+func NewTagList(limit int) TagList { return &tagList{limit: limit} }
 
 // Add implements TagList.
 func (l *tagList) Add(tag, mask uint64) (uint32, bool) {

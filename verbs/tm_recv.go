@@ -25,14 +25,6 @@ const (
 	tmNoTag
 )
 
-// recvCQ is where the receives of a queue pair complete.
-func (q *QP) recvCQ() *CQ {
-	if q.srq.matchesTags() {
-		return q.srq.tm.init.CQ
-	}
-	return q.init.RecvCQ
-}
-
 // matchTag finds the receive of a message from its first packet. It returns false if the message was refused, or must come again. Nothing
 // has changed then if it must come again.
 func (q *QP) matchTag(h *ib.Header, p []byte) bool {
@@ -45,7 +37,8 @@ func (q *QP) matchTag(h *ib.Header, p []byte) bool {
 	case why != "":
 		return q.refuse(RemInvReqErr, why)
 	case rndv && (!h.Opcode.Ends() || len(p) > q.ctx.limits.MaxTMRndvHdr):
-		return q.refuse(RemInvReqErr, fmt.Sprintf("rendezvous request of %d bytes or more: expected at most %d", len(p), q.ctx.limits.MaxTMRndvHdr))
+		return q.refuse(RemInvReqErr, fmt.Sprintf("rendezvous request of %d bytes or more: expected at most %d",
+			len(p), q.ctx.limits.MaxTMRndvHdr))
 	case rndv && !q.sq.room(t.init.MaxTags):
 		return q.notReady()
 	}
@@ -118,21 +111,11 @@ func (q *QP) rendezvous(h *ib.Header, p []byte) bool {
 	e := m.entry
 	m.entry = nil
 	wc := WC{ID: e.wrID, Opcode: WCTMRecv, Flags: TMMatch | t.syncFlag(), TM: m.info}
-	switch {
-	case h.Opcode.HasImm():
-		wc.Imm, wc.HasImm = h.Imm, true
-	case h.Opcode.HasInv():
-		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.badInvalidate(why)
-		}
-		wc.InvKey = h.Inv
-		wc.Flags |= WithInv
+	if why := q.takeExtra(h, &wc); why != "" {
+		return q.badInvalidate(why)
 	}
 	q.ctx.hw.RDMARecvs++
-	n, room := int(m.rvh.Len), 0
-	for _, g := range e.sg {
-		room += len(g.Buf)
-	}
+	n, room := int(m.rvh.Len), lenSG(e.sg)
 	switch {
 	case n > room && room < TMHSize+RVHSize:
 		t.recycle(e)
@@ -179,7 +162,8 @@ func (q *QP) tmSent(w *wqe, st Status, detail string) {
 	if q.counters != nil {
 		q.counters.count(CountRecv, st)
 	}
-	wc := WC{ID: e.wrID, Status: st, Opcode: WCTMRecv, Flags: TMDataValid | q.srq.tm.syncFlag(), Bytes: n, TM: TMInfo{Handle: e.handle}, Detail: detail}
+	wc := WC{ID: e.wrID, Status: st, Opcode: WCTMRecv, Flags: TMDataValid | q.srq.tm.syncFlag(),
+		Bytes: n, TM: TMInfo{Handle: e.handle}, Detail: detail}
 	q.tmPush(wc, e.solicited)
 	if st != Success || q.state == Err {
 		q.srq.tm.recycle(e)

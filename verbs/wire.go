@@ -131,35 +131,10 @@ func (q *QP) address(h *ib.Header, g *GRH) {
 	h.PKey, h.MigReq = pkeyTable[q.attr.PKeyIndex], true
 }
 
-// appendSG appends n bytes of a list from byte off on.
-func appendSG(b []byte, sg []SGE, off, n int) []byte {
-	for _, g := range sg {
-		switch {
-		case n == 0:
-			return b
-		case off >= len(g.Buf):
-			off -= len(g.Buf)
-		default:
-			p := g.Buf[off:min(len(g.Buf), off+n)]
-			b = append(b, p...)
-			n, off = n-len(p), 0
-		}
-	}
-	return b
-}
-
 // arrivePacket takes a packet from the connected peer. Nothing is refused: what can't be used is lost.
 func (q *QP) arrivePacket(p []byte) {
-	c := q.ctx
-	if len(p) > len(c.inbox) {
-		c.hw.ICRCErrors++
-		return
-	}
-	p = c.inbox[:copy(c.inbox, p)] // the peer can still write to the wire
-	h := &c.ibHeader
-	payload, err := h.Parse(p)
-	c.traced(p)
-	c.hw.RcvdPkts++
+	c, h := q.ctx, &q.ctx.ibHeader
+	_, payload, err := c.parsePacket(p)
 	if err != nil && !errors.Is(err, ib.ErrOpcode) {
 		c.hw.ICRCErrors++
 		return
@@ -182,6 +157,21 @@ func (q *QP) arrivePacket(p []byte) {
 	} else {
 		q.recvRequestUC(h, payload)
 	}
+}
+
+// errTooLong is the refusal of what is longer than any packet.
+var errTooLong = errors.New("packet too long")
+
+// parsePacket takes a packet off the wire, where the peer can still write, into the inbox, and decodes its headers into ibHeader.
+func (c *Context) parsePacket(p []byte) (packet, payload []byte, err error) {
+	if len(p) > len(c.inbox) {
+		return nil, nil, errTooLong
+	}
+	packet = c.inbox[:copy(c.inbox, p)]
+	payload, err = c.ibHeader.Parse(packet)
+	c.traced(packet)
+	c.hw.RcvdPkts++
+	return packet, payload, err
 }
 
 // expects tells whether a packet is one of this queue pair's connection, in a state in which it takes any.

@@ -140,8 +140,7 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 			return q.notReady()
 		}
 		if st, why := q.checkReceive(); st != Success {
-			q.completeReceive(WC{Status: st, Detail: why}, true)
-			return q.malformedReceive(why)
+			return q.malformedReceive(st, why)
 		}
 		switch r.tm.kind {
 		case tmRendezvous:
@@ -159,23 +158,31 @@ func (q *QP) execSend(h *ib.Header, p []byte) bool {
 	r.mid = midNone
 	wc := WC{Opcode: WCRecv, Bytes: r.offset}
 	q.tmDone(&wc, !op.Starts())
-	switch {
-	case op.HasImm():
-		wc.Imm, wc.HasImm = h.Imm, true
-	case op.HasInv():
-		if why := q.invalidateFor(h.Inv); why != "" {
-			return q.badInvalidate(why)
-		}
-		wc.InvKey = h.Inv
-		wc.Flags |= WithInv
+	if why := q.takeExtra(h, &wc); why != "" {
+		return q.badInvalidate(why)
 	}
 	q.ctx.hw.RDMARecvs++
 	q.completeReceive(wc, h.Solicited)
 	return q.state != Err // a completion that was lost is no acknowledgement
 }
 
+// takeExtra puts the immediate of a SEND into its completion, or executes the invalidation that it asks for and says why it does not.
+func (q *QP) takeExtra(h *ib.Header, wc *WC) (why string) {
+	switch {
+	case h.Opcode.HasImm():
+		wc.Imm, wc.HasImm = h.Imm, true
+	case h.Opcode.HasInv():
+		if why = q.invalidateFor(h.Inv); why == "" {
+			wc.InvKey = h.Inv
+			wc.Flags |= WithInv
+		}
+	}
+	return why
+}
+
 // malformedReceive ends a message whose receive is faulty (IBTA 9.9.3, class A).
-func (q *QP) malformedReceive(why string) bool {
+func (q *QP) malformedReceive(st Status, why string) bool {
+	q.completeReceive(WC{Status: st, Detail: why}, true)
 	if q.init.Type == RC {
 		return q.reject(RemOpErr, why)
 	}
@@ -253,7 +260,7 @@ func (q *QP) execAtomic(h *ib.Header) bool {
 	return q.serve(reply{atomic: true, psn: h.PSN, value: a.run(b)}, 1)
 }
 
-var atomicOps = map[ib.Opcode]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
+var atomicOps = [...]Opcode{ib.RCFetchAdd: FetchAdd, ib.RCCmpSwap: CompareSwap,
 	ib.RCMaskedFetchAdd: MaskedFetchAdd, ib.RCMaskedCmpSwap: MaskedCompareSwap}
 
 // newReplies is the number of answers that wait, without those that are given again: their place may be needed already, for the

@@ -143,16 +143,21 @@ func (e experiment) run(c *mpi.Comm, size int) (value float64, err error) {
 	return e.value(c, size, seconds)
 }
 
-// rounds are what a batch repeats.
-type rounds interface {
+// batched is what a batch repeats.
+type batched interface {
 	// run makes count rounds with the peer's and returns the seconds that they took.
 	run(count int) (float64, error)
+}
+
+// rounds are of requests.
+type rounds interface {
+	batched
 	// posted is the number of requests so far, on each queue pair.
 	posted() uint64
 }
 
 // measure returns the median of the seconds that one round of a batch took.
-func measure(c *mpi.Comm, r rounds, batches, count int) (float64, error) {
+func measure(c *mpi.Comm, r batched, batches, count int) (float64, error) {
 	samples := make([]float64, 0, batches)
 	for i := -(batches/5 + 1); i < batches; i++ {
 		if err := c.Barrier(); err != nil {
@@ -170,8 +175,8 @@ func measure(c *mpi.Comm, r rounds, batches, count int) (float64, error) {
 	return samples[len(samples)/2], nil
 }
 
-// value returns rank 0's result in the unit of the metric, from the seconds of a round: half of a round trip, an operation, or one message on
-// each queue pair.
+// value returns rank 0's result in the unit of the metric, from the seconds of a round: half of a round trip, an operation, or
+// one message on each queue pair.
 func (e experiment) value(c *mpi.Comm, size int, seconds float64) (float64, error) {
 	both := make([]float64, 2)
 	if err := mpi.Allgather(c, []float64{seconds}, both); err != nil {

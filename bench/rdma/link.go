@@ -159,7 +159,7 @@ func (l *link) connect() error {
 		return fmt.Errorf("%w: the peer has %d queue pairs, want %d", bench.ErrOutput, len(l.peer.QPNs), len(l.qps))
 	}
 	a := verbs.QPAttr{
-		Access: verbs.RemoteRead | verbs.RemoteWrite | verbs.RemoteAtomic, Port: 1,
+		Access: verbs.RemoteRead | verbs.RemoteWrite | verbs.RemoteAtomic, Port: verbs.PortNum,
 		AV: l.peer.Addr, PathMTU: l.ctx.FabricAttr().MTU, MaxRdAtomic: 16, MaxDestRdAtomic: 16, RetryCnt: 7, RNRRetry: 7,
 	}
 	for i, q := range l.qps {
@@ -169,7 +169,8 @@ func (l *link) connect() error {
 			mask verbs.AttrMask
 		}{
 			{verbs.Init, verbs.AttrPKeyIndex | verbs.AttrPort | verbs.AttrAccess},
-			{verbs.RTR, verbs.AttrAV | verbs.AttrPathMTU | verbs.AttrDestQPN | verbs.AttrRQPSN | verbs.AttrMaxDestRdAtomic | verbs.AttrMinRNRTimer},
+			{verbs.RTR, verbs.AttrAV | verbs.AttrPathMTU | verbs.AttrDestQPN | verbs.AttrRQPSN |
+				verbs.AttrMaxDestRdAtomic | verbs.AttrMinRNRTimer},
 			{verbs.RTS, verbs.AttrSQPSN | verbs.AttrTimeout | verbs.AttrRetryCnt | verbs.AttrRNRRetry | verbs.AttrMaxRdAtomic},
 		} {
 			a.State = step.to
@@ -279,8 +280,8 @@ func pattern(b []byte, rank, i int) {
 	}
 }
 
-// verify checks what has arrived here after so many requests on each queue pair, if this side is one where data arrives. The NIC may have written
-// it on a goroutine of its own: after a call of the NIC, this one sees that.
+// verify checks what has arrived here after so many requests on each queue pair, if this side is one where data arrives. The NIC
+// may have written it on a goroutine of its own: after a call of the NIC, this one sees that.
 func (l *link) verify(posted uint64) error {
 	if _, err := l.poll(l.recvCQ); err != nil {
 		return err

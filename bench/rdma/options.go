@@ -107,7 +107,7 @@ const (
 	Rate      Metric = "rate" // millions of messages a second
 )
 
-// Metrics and Memories are all there are; Operations are the names of the operations that [Options.Benchmarks] knows.
+// Metrics and Memories are all there are.
 var (
 	Metrics  = []Metric{Latency, Bandwidth, Rate}
 	Memories = []Memory{Device, Go}

@@ -1,6 +1,8 @@
 package rdma
 
 import (
+	"fmt"
+
 	"outboard/verbs"
 )
 
@@ -180,4 +182,14 @@ func (l *link) tend() error {
 		}
 	}
 	return nil
+}
+
+// brokenError is a queue pair that left RTS while the peer was awaited.
+type brokenError struct {
+	qpn   uint32
+	state verbs.State
+}
+
+func (e *brokenError) Error() string {
+	return fmt.Sprintf("queue pair %#x is in %v while the peer is awaited, want RTS", e.qpn, e.state)
 }

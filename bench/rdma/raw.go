@@ -22,12 +22,17 @@ const (
 )
 
 func rawBenchmarks() []*bench.Benchmark {
-	mega := []int{1 << 20}
+	bandwidth := func(name, summary string, run func(*mpi.Comm, int) (float64, error)) *bench.Benchmark {
+		u := units[Bandwidth]
+		return &bench.Benchmark{Name: name, Summary: summary, Unit: u.unit, Better: u.better,
+			Sizes: []int{1 << 20}, MinRanks: 2, MinSize: 1, Multiple: 1, Run: run}
+	}
 	return []*bench.Benchmark{
-		{Name: RawLine, Summary: "half round trip of a cache line", Unit: "us", Better: bench.Lower, Sizes: []int{8}, MinRanks: 2, MinSize: 8, Multiple: 8, Run: rawLine},
-		{Name: RawCopy, Summary: "Go's copy", Unit: "MB/s", Better: bench.Higher, Sizes: mega, MinRanks: 2, MinSize: 1, Multiple: 1, Run: rawCopy},
-		{Name: RawVMRead, Summary: "process_vm_readv", Unit: "MB/s", Better: bench.Higher, Sizes: mega, MinRanks: 2, MinSize: 1, Multiple: 1, Run: rawVM(false)},
-		{Name: RawVMWrite, Summary: "process_vm_writev", Unit: "MB/s", Better: bench.Higher, Sizes: mega, MinRanks: 2, MinSize: 1, Multiple: 1, Run: rawVM(true)},
+		{Name: RawLine, Summary: "half round trip of a cache line", Unit: units[Latency].unit, Better: units[Latency].better,
+			Sizes: []int{8}, MinRanks: 2, MinSize: 8, Multiple: 8, Run: rawLine},
+		bandwidth(RawCopy, "Go's copy", rawCopy),
+		bandwidth(RawVMRead, "process_vm_readv", rawVM(false)),
+		bandwidth(RawVMWrite, "process_vm_writev", rawVM(true)),
 	}
 }
 
@@ -64,8 +69,6 @@ type lineRally struct {
 	rank  int
 	total uint64
 }
-
-func (r *lineRally) posted() uint64 { return r.total }
 
 func (r *lineRally) run(count int) (float64, error) {
 	elapsed := clock()
@@ -133,16 +136,12 @@ func sharedPage(c *mpi.Comm) (*page, error) {
 
 // copies are rounds of a copy by rank 0 while rank 1 rests.
 type copies struct {
-	rank  int
-	total uint64
-	move  func() error
+	rank int
+	move func() error
 }
-
-func (r *copies) posted() uint64 { return r.total }
 
 func (r *copies) run(count int) (float64, error) {
 	elapsed := clock()
-	r.total += uint64(count)
 	if r.rank == 0 {
 		for range count {
 			if err := r.move(); err != nil {
@@ -169,7 +168,8 @@ func rawCopy(c *mpi.Comm, size int) (float64, error) {
 	dst, src := make([]byte, size), make([]byte, size)
 	pattern(src, 0, 0)
 	batches, count := rawLoops(Bandwidth, size)
-	seconds, err := measure(c, &copies{rank: c.Rank(), move: func() error { copyHot(dst, src); return nil }}, batches, count)
+	move := func() error { copyHot(dst, src); return nil }
+	seconds, err := measure(c, &copies{c.Rank(), move}, batches, count)
 	if err == nil && c.Rank() == 0 {
 		err = mustEqual(dst, src)
 	}
@@ -201,7 +201,8 @@ func rawVM(write bool) func(*mpi.Comm, int) (float64, error) {
 			return 0, err
 		}
 		batches, count := rawLoops(Bandwidth, size)
-		seconds, err := measure(c, &copies{rank: c.Rank(), move: func() error { return vmCopy(pid, l.local.b[:size], uintptr(l.peer.Open), write) }}, batches, count)
+		move := func() error { return vmCopy(pid, l.local.b[:size], uintptr(l.peer.Open), write) }
+		seconds, err := measure(c, &copies{c.Rank(), move}, batches, count)
 		if err != nil {
 			return 0, err
 		}

@@ -1,10 +1,6 @@
 package rdma
 
-import (
-	"fmt"
-
-	"outboard/verbs"
-)
+import "outboard/verbs"
 
 // A stream measures bandwidth and rate: as many requests outstanding as the depth allows.
 type stream struct {
@@ -133,14 +129,4 @@ func (s *stream) take(count int) (moved, finished int, err error) {
 		}
 	}
 	return len(wcs), finished, nil
-}
-
-// brokenError is a queue pair that left RTS while the peer was awaited.
-type brokenError struct {
-	qpn   uint32
-	state verbs.State
-}
-
-func (e *brokenError) Error() string {
-	return fmt.Sprintf("queue pair %#x is in %v while the peer is awaited, want RTS", e.qpn, e.state)
 }

@@ -43,7 +43,7 @@ memory from Go's heap instead of the device.
 type verbsFlags struct {
 	sizes, fabrics, ops, metrics, memories string
 	inline                                 int
-	all, peers, targets, csv, json         bool
+	all, peers, onlyTargets, csv, json     bool
 	verbose                                bool
 	turns                                  int
 	timeout                                time.Duration
@@ -61,20 +61,22 @@ type verbsRequest struct {
 const inlineDefault = -1
 
 func (f *verbsFlags) register(fs *flag.FlagSet) {
-	fs.StringVar(&f.sizes, "s", "", "message `sizes` in bytes, such as 8,1K or 64:1M (default: 8,4K,1M for latency, 64K,1M for bandwidth, 8 for rate)")
+	fs.StringVar(&f.sizes, "s", "", "message `sizes` in bytes, such as 8,1K or 64:1M "+
+		"(default: 8,4K,1M for latency, 64K,1M for bandwidth, 8 for rate)")
 	fs.BoolVar(&f.all, "a", false, "all sizes from 2 to 8M, doubling")
 	fs.IntVar(&f.options.Iterations, "n", 0, "`iterations`: messages of each queue pair and size (default: by size, some milliseconds)")
 	fs.BoolVar(&f.options.Both, "b", false, "bandwidth and rate in both directions at a time, added up")
 	fs.IntVar(&f.options.QPs, "q", 1, "queue `pairs` of bandwidth and rate, 1 to 128")
 	fs.IntVar(&f.inline, "I", inlineDefault, "send inline up to so many `bytes`, 0 to 512; -1 is 220, and 0 for bandwidth")
-	fs.IntVar(&f.options.Moderation, "Q", 0, "ask for a completion of one in so many `requests`, 1 to -t (default 1 for latency, else a quarter of -t)")
+	fs.IntVar(&f.options.Moderation, "Q", 0, "ask for a completion of one in so many `requests`, 1 to -t "+
+		"(default 1 for latency, else a quarter of -t)")
 	fs.IntVar(&f.options.Depth, "t", 128, "tx `depth`: requests outstanding on one queue pair, 1 to 16384")
 	fs.StringVar(&f.fabrics, "fabric", string(bench.Shm), "inproc, shm or both, as inproc,shm")
 	fs.StringVar(&f.ops, "op", "send,write,read,atomic", "`operations`; atomic is fetch_add,cmp_swap")
 	fs.StringVar(&f.metrics, "metric", "lat,bw,rate", "`metrics`: lat, bw, rate")
 	fs.StringVar(&f.memories, "memory", string(rdma.Device), "`memory` that is moved: device, go or both, as device,go")
 	fs.BoolVar(&f.peers, "peers", false, "also the machine's limits (cache line, copy, process_vm_readv) and ucx_perftest, by turns with ours")
-	fs.BoolVar(&f.targets, "targets", false, "measure just the verbs' targets and the limits that they are set by, and show the ratios")
+	fs.BoolVar(&f.onlyTargets, "targets", false, "measure just the verbs' targets and the limits that they are set by, and show the ratios")
 	fs.IntVar(&f.turns, "turns", 0, "measure everything so many `times` and report medians (default 1; with --peers or --targets 5)")
 	fs.DurationVar(&f.timeout, "timeout", 2*time.Minute, "give up on processes that take longer, for each start of them")
 	fs.BoolVar(&f.csv, "csv", false, "report as CSV")
@@ -167,11 +169,11 @@ func (r *verbsRequest) check(given map[string]bool) error {
 	}
 	if r.turns == 0 {
 		r.turns = turnsAlone
-		if r.peers || r.verbsFlags.targets {
+		if r.peers || r.onlyTargets {
 			r.turns = turnsCompared
 		}
 	}
-	if r.verbsFlags.targets {
+	if r.onlyTargets {
 		for _, name := range []string{"s", "a", "op", "metric", "memory", "fabric", "peers", "b", "q"} {
 			if given[name] {
 				return fmt.Errorf("-%s and -targets: what those measure is fixed", name)
@@ -232,7 +234,8 @@ func measureVerbs(ctx context.Context, std stdio, r verbsRequest) error {
 	if err != nil {
 		return err
 	}
-	runner := verbsRunner{ours: limited{&bench.Ours{Worker: []string{executable, "bench", benchVerbsWord, benchWorkerFlag, r.options.Encode()}}, r.timeout}}
+	worker := []string{executable, "bench", benchVerbsWord, benchWorkerFlag, r.options.Encode()}
+	runner := verbsRunner{ours: limited{&bench.Ours{Worker: worker}, r.timeout}}
 	jobs, note := r.jobs, ""
 	if r.peers {
 		ucx, err := peers.FindUCX(ctx)

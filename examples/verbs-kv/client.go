@@ -114,8 +114,8 @@ func (c *client) publish(i int, version uint64) error {
 	err := c.do(
 		verbs.SendWR{Opcode: verbs.Write, SG: c.sge(c.draft[offChecksum:]), RemoteAddr: at + offChecksum, RKey: c.rkey},
 		verbs.SendWR{Opcode: verbs.CompareSwap, SG: c.sge(c.word), RemoteAddr: at, RKey: c.rkey, Compare: version - 1, Swap: version})
-	if err == nil && binary.NativeEndian.Uint64(c.word) != version-1 {
-		err = fmt.Errorf("slot %d has version %d while it is locked as %d: somebody breaks the rules", i, binary.NativeEndian.Uint64(c.word), version-1)
+	if was := binary.NativeEndian.Uint64(c.word); err == nil && was != version-1 {
+		err = fmt.Errorf("slot %d has version %d while it is locked as %d: somebody breaks the rules", i, was, version-1)
 	}
 	return err
 }
@@ -151,8 +151,9 @@ func (c *client) read(i int) (st state, key, value string, err error) {
 }
 
 // compareSwap replaces the version of a slot, if it is old.
-func (c *client) compareSwap(i int, old, new uint64) (won bool, err error) {
-	err = c.do(verbs.SendWR{Opcode: verbs.CompareSwap, SG: c.sge(c.word), RemoteAddr: c.base + uint64(i*slotLen), RKey: c.rkey, Compare: old, Swap: new})
+func (c *client) compareSwap(i int, old, next uint64) (won bool, err error) {
+	err = c.do(verbs.SendWR{Opcode: verbs.CompareSwap, SG: c.sge(c.word), RemoteAddr: c.base + uint64(i*slotLen), RKey: c.rkey,
+		Compare: old, Swap: next})
 	return binary.NativeEndian.Uint64(c.word) == old, err
 }
 

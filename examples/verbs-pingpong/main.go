@@ -145,7 +145,8 @@ func client(dev *verbs.Context, address string, size, iters int, out io.Writer) 
 		}
 	}
 	d := time.Since(start)
-	fmt.Fprintf(out, "%d round trips of %d bytes in %v: %.2f µs each way\n", iters, size, d.Round(time.Microsecond), float64(d.Nanoseconds())/float64(2000*iters))
+	fmt.Fprintf(out, "%d round trips of %d bytes in %v: %.2f µs each way\n",
+		iters, size, d.Round(time.Microsecond), float64(d.Nanoseconds())/float64(2000*iters))
 	return e.conn.Close()
 }
 
@@ -187,7 +188,8 @@ func (e *end) postReceive(qp *verbs.QP) error {
 // send sends message i, and waits until the buffer may be used again.
 func (e *end) send(i int) error {
 	binary.BigEndian.PutUint64(e.out, uint64(i))
-	if err := e.conn.QP().PostSend(verbs.SendWR{Opcode: verbs.Send, Flags: verbs.Signaled, SG: []verbs.SGE{{Buf: e.out, LKey: e.mr.LKey()}}}); err != nil {
+	err := e.conn.QP().PostSend(verbs.SendWR{Opcode: verbs.Send, Flags: verbs.Signaled, SG: []verbs.SGE{{Buf: e.out, LKey: e.mr.LKey()}}})
+	if err != nil {
 		return err
 	}
 	return e.wait(&e.sent)

@@ -89,7 +89,8 @@ func resolve(ctx context.Context, dev *verbs.Context, address string) (nic strin
 	mine, _, _ := strings.Cut(dev.Addr(), ":")
 	wire, _, _ := strings.Cut(nic, ":")
 	if mine != wire || wire == inProcess && pid != os.Getpid() {
-		return "", 0, fail(op, address, ErrUnreachable, "process %d listens on the wire %s, this context is on %s of process %d", pid, wire, mine, os.Getpid())
+		return "", 0, fail(op, address, ErrUnreachable,
+			"process %d listens on the wire %s, this context is on %s of process %d", pid, wire, mine, os.Getpid())
 	}
 	return nic, port, nil
 }

@@ -80,7 +80,7 @@ func (a *agent) do(f func(*machine)) {
 	a.m.now = time.Now()
 	f(a.m)
 	a.flush()
-	a.kick()
+	a.inbox.ring() // the goroutine looks at the timers again
 }
 
 // flush sends what the machine has to send and tells what it has to tell.
@@ -104,9 +104,6 @@ func (a *agent) flush() {
 		}
 	}
 }
-
-// kick has the goroutine look at the timers again.
-func (a *agent) kick() { a.inbox.ring() }
 
 func (a *agent) run() {
 	timer := time.NewTimer(time.Hour)

@@ -31,8 +31,8 @@ func Dial(ctx context.Context, dev *verbs.Context, address string, p Params) (*C
 		switch {
 		case err == nil:
 			return conn, nil
-		case errors.As(err, &rej) && rej.Reason == InvalidMTU && len(rej.info) == 1 && (p.MTU == 0 || mtuCode(p.MTU) > rej.info[0]) && rej.info[0] >= 1 && rej.info[0] < 5:
-			p.MTU = mtuBytes(rej.info[0]) // the peer says what would do: it becomes smaller each time
+		case errors.As(err, &rej) && rej.offersMTU(p.MTU):
+			p.MTU = mtuBytes(rej.info[0]) // it becomes smaller each time
 		case errors.As(err, &rej) && rej.Reason == StaleConnection && !stale:
 			stale = true // now the peer has cleaned up
 		default:
@@ -69,12 +69,13 @@ func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam
 	if p.MTU != 0 {
 		code = mtuCode(p.MTU)
 	}
-	psn := rand.Uint32() & psnMask
+	psn := rand.Uint32() & ib.PSNMask
 	src, dst := ib.GIDOf(c.LocalAddr()), ib.GIDOf(c.peer)
 	req := &ib.REQ{ServiceID: serviceID(port), LocalQPN: c.qp.QPN(), StartingPSN: psn, ServiceType: ib.ServiceType(made.Type),
 		ResponderResources: param.ResponderResources, InitiatorDepth: param.InitiatorDepth,
 		RetryCount: param.RetryCount, RNRRetryCount: param.RNRRetryCount, PKey: defaultPKey, MTU: code, SRQ: made.SRQ != nil,
-		Primary: ib.Path{LocalLID: ib.LIDOf(c.LocalAddr()), RemoteLID: ib.LIDOf(c.peer), LocalGID: src, RemoteGID: dst, HopLimit: 64, AckTimeout: p.AckTimeout}}
+		Primary: ib.Path{LocalLID: ib.LIDOf(c.LocalAddr()), RemoteLID: ib.LIDOf(c.peer), LocalGID: src, RemoteGID: dst,
+			HopLimit: 64, AckTimeout: p.AckTimeout}}
 	copy(req.PrivateData[:], append(appendHeader(nil, uint16(c.qp.QPN()), src, dst), p.PrivateData...))
 
 	*reason = Timeout
@@ -86,8 +87,8 @@ func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam
 	rep := c.x.rep // the machine leaves it alone from here on
 	c.private = append([]byte(nil), rep.PrivateData[:]...)
 	c.mtu = mtuBytes(code)
-	c.param = ConnParam{ResponderResources: min(param.ResponderResources, rep.InitiatorDepth), InitiatorDepth: min(param.InitiatorDepth, rep.ResponderResources),
-		RetryCount: param.RetryCount, RNRRetryCount: param.RNRRetryCount}
+	param.meet(rep.ResponderResources, rep.InitiatorDepth)
+	c.param = param
 	if err := c.connectQP(peerQP{rep.LocalQPN, rep.StartingPSN, rep.RNRRetryCount}, psn, p.AckTimeout); err != nil {
 		return err
 	}
@@ -95,7 +96,4 @@ func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam
 	return c.await(ctx)
 }
 
-const (
-	psnMask     = 1<<24 - 1
-	defaultPKey = 0xffff
-)
+const defaultPKey = 0xffff

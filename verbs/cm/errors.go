@@ -75,6 +75,15 @@ type RejectedError struct {
 
 func (e *RejectedError) Error() string { return "rejected: " + e.Reason.String() }
 
+// offersMTU tells whether the peer has refused a path MTU, in bytes or 0 for the port's, and says which smaller one would do.
+func (e *RejectedError) offersMTU(asked int) bool {
+	if e.Reason != InvalidMTU || len(e.info) != 1 {
+		return false
+	}
+	code := e.info[0]
+	return code >= 1 && code < 5 && (asked == 0 || code < mtuCode(asked))
+}
+
 // Is makes a RejectedError what its reason means.
 func (e *RejectedError) Is(target error) bool {
 	return target == ErrRefused && e.Reason == InvalidServiceID || target == ErrTimeout && e.Reason == Timeout

@@ -177,12 +177,3 @@ func (l *Listener) Close() error {
 	})
 	return nil
 }
-
-// qpOf says what the parameters would connect.
-func (l *Listener) qpOf(p *Params) (*verbs.QP, verbs.QPType) {
-	if p.QP == nil {
-		return nil, p.Init.Type
-	}
-	_, made := p.QP.Query()
-	return p.QP, made.Type
-}

@@ -169,7 +169,7 @@ func TestHostileREQ(t *testing.T) {
 	b, evil := newNode(t, w), newNode(t, w)
 	l := local(t, b)
 	src, dst := ib.GIDOf(evil.dev.Addr()), ib.GIDOf(b.dev.Addr())
-	r := &ib.REQ{LocalCommID: 1, ServiceID: serviceID(l.Port()), LocalQPN: psnMask, StartingPSN: psnMask, ResponderResources: 255, InitiatorDepth: 255,
+	r := &ib.REQ{LocalCommID: 1, ServiceID: serviceID(l.Port()), LocalQPN: ib.PSNMask, StartingPSN: ib.PSNMask, ResponderResources: 255, InitiatorDepth: 255,
 		LocalCMTimeout: 31, RemoteCMTimeout: 31, RetryCount: 7, RNRRetryCount: 7, MaxCMRetries: 15, MTU: 1,
 		Primary: ib.Path{LocalGID: src, RemoteGID: dst, AckTimeout: 31}}
 	copy(r.PrivateData[:], appendHeader(nil, math.MaxUint16, src, dst))

@@ -2,7 +2,6 @@ package cm
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"outboard/verbs"
 	"outboard/verbs/internal/ib"
@@ -86,10 +85,24 @@ func (p *Params) check(op string, maxData int) (ConnParam, error) {
 	return c, nil
 }
 
+// qpType is the type of the queue pair that the parameters make or name.
+func (p *Params) qpType() verbs.QPType {
+	if p.QP == nil {
+		return p.Init.Type
+	}
+	_, made := p.QP.Query()
+	return made.Type
+}
+
 // clip lowers the depths to what the device has.
 func (c *ConnParam) clip(dev *verbs.Context) {
 	limit := uint8(min(dev.Limits().MaxRdAtomic, MaxDepth))
 	c.ResponderResources, c.InitiatorDepth = min(c.ResponderResources, limit), min(c.InitiatorDepth, limit)
+}
+
+// meet lowers the depths to what the peer has.
+func (c *ConnParam) meet(responderResources, initiatorDepth uint8) {
+	c.ResponderResources, c.InitiatorDepth = min(c.ResponderResources, initiatorDepth), min(c.InitiatorDepth, responderResources)
 }
 
 // mtuCode is the number of ibv_mtu of a path MTU in bytes, 0 if it is none.
@@ -107,7 +120,7 @@ func mtuBytes(code uint8) int { return 128 << code }
 // serviceID is the service ID of a port in the TCP port space (RDMA_PS_TCP).
 func serviceID(port uint16) uint64 { return 0x106<<16 | uint64(port) }
 
-// header is what rdma_cm puts in front of the private data of a REQ: version, IP version, the port that dials, both addresses.
+// headerLen is the length of what rdma_cm puts in front of the private data of a REQ: version, IP version, the port that dials, both addresses.
 const headerLen = 36
 
 func appendHeader(b []byte, port uint16, src, dst ib.GID) []byte {
@@ -118,10 +131,8 @@ func appendHeader(b []byte, port uint16, src, dst ib.GID) []byte {
 	return append(b, dst[:]...)
 }
 
-// checkHeader refuses a REQ whose private data is not rdma_cm's.
-func checkHeader(r *ib.REQ) error {
-	if v, ip := r.PrivateData[0], r.PrivateData[1]>>4; v != 0 || ip != 4 && ip != 6 {
-		return fmt.Errorf("version %d, IP version %d, want 0 and 4 or 6", v, ip)
-	}
-	return nil
+// goodHeader tells whether the private data of a REQ begins with rdma_cm's: of version 0, and of IP version 4 or 6.
+func goodHeader(r *ib.REQ) bool {
+	version, ip := r.PrivateData[0], r.PrivateData[1]>>4
+	return version == 0 && (ip == 4 || ip == 6)
 }

@@ -56,8 +56,7 @@ func (r *Request) Accept(ctx context.Context, p Params) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, made := r.l.qpOf(&p)
-	if made != r.Type() {
+	if made := p.qpType(); made != r.Type() {
 		return nil, fail(op, r.RemoteAddr(), ErrInvalid, "queue pair of %v: the request is for %v", made, r.Type())
 	}
 	a, err := agentOf(r.l.a.dev)
@@ -124,14 +123,14 @@ func (r *Request) Reject(private []byte) error {
 func (c *Conn) accept(ctx context.Context, r *Request, p *Params, param ConnParam) error {
 	req := r.req
 	param.clip(c.a.dev)
-	param.ResponderResources, param.InitiatorDepth = min(param.ResponderResources, req.InitiatorDepth), min(param.InitiatorDepth, req.ResponderResources)
+	param.meet(req.ResponderResources, req.InitiatorDepth)
 	param.RetryCount = req.RetryCount
 	if err := c.makeQP(p, param); err != nil {
 		return err
 	}
 	_, made := c.qp.Query()
 	c.private, c.param, c.mtu = r.PrivateData(), param, r.MTU()
-	psn := rand.Uint32() & psnMask
+	psn := rand.Uint32() & ib.PSNMask
 	if err := c.connectQP(peerQP{req.LocalQPN, req.StartingPSN, req.RNRRetryCount}, psn, max(req.Primary.AckTimeout, 1)); err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ func (m *machine) judge(from string, r *ib.REQ) (reason RejectReason, info []byt
 		return InvalidGID, g[:]
 	case r.ServiceType != ib.ServiceRC && r.ServiceType != ib.ServiceUC || r.ExtendedType != 0:
 		return InvalidServiceType, nil
-	case r.LocalQPN <= ib.QP1 || r.LocalCommID == 0 || r.Primary.LocalGID != ib.GIDOf(from) || checkHeader(r) != nil:
+	case r.LocalQPN <= ib.QP1 || r.LocalCommID == 0 || r.Primary.LocalGID != ib.GIDOf(from) || !goodHeader(r):
 		return UnsupportedRequest, nil
 	case r.MTU < 1 || r.MTU > m.maxMTU:
 		return InvalidMTU, []byte{m.maxMTU}
@@ -109,25 +109,24 @@ func (m *machine) stale(peer string, qpn uint32) (found bool) {
 	return found
 }
 
-// accept sends a REP; false if the request has been withdrawn.
-func (m *machine) accept(x *exchange, rep *ib.REP) bool {
+// accept sends a REP, unless the request has been withdrawn.
+func (m *machine) accept(x *exchange, rep *ib.REP) {
 	if !x.state.passiveREQ() {
-		return false
+		return
 	}
 	m.untake(x)
 	rep.LocalCommID, rep.RemoteCommID, rep.LocalCAGUID = x.id, x.remoteID, ib.GUIDOf(m.addr)
 	x.state, x.rep, x.localQPN = repSent, rep, rep.LocalQPN
 	m.pursue(x, x.tid, rep, max(m.timing.of(m.timing.response), m.timing.of(min(x.req.LocalCMTimeout, patience))))
-	return true
 }
 
 // patience bounds the time between two REPs that a peer may ask for: 4.3 s.
 const patience = 20
 
-// reject answers a request with a REJ; false if it has been withdrawn.
-func (m *machine) reject(x *exchange, reason RejectReason, private []byte) bool {
+// reject answers a request with a REJ, unless it has been withdrawn.
+func (m *machine) reject(x *exchange, reason RejectReason, private []byte) {
 	if !x.state.passiveREQ() {
-		return false
+		return
 	}
 	m.untake(x)
 	rej := &ib.REJ{LocalCommID: x.id, RemoteCommID: x.remoteID, Stage: ib.StageREQ, Reason: reason}
@@ -139,7 +138,6 @@ func (m *machine) reject(x *exchange, reason RejectReason, private []byte) bool 
 	if !told { // the peer will ask again if this one is lost; else it waits, long, so this one is sent until it must have come
 		x.left, x.deadline = 0, m.now.Add(time.Duration(m.timing.retries+1)*every)
 	}
-	return true
 }
 
 // giveUp ends the set-up from this side.

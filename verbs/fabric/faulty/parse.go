@@ -130,22 +130,18 @@ func (p *parser) injector(depth int) (inj Injector, err error) {
 	return inj, p.need(")")
 }
 
-func (p *parser) onIndex(int) (Injector, error) {
-	n, err := number(p, "a number", parseUint)
-	if err != nil {
-		return nil, err
-	}
-	f, err := p.fault()
-	return OnIndex(n, f), err
-}
+func (p *parser) onIndex(int) (Injector, error) { return p.numbered(OnIndex) }
 
-func (p *parser) every(int) (Injector, error) {
+func (p *parser) every(int) (Injector, error) { return p.numbered(Every) }
+
+// numbered parses a number and a fault.
+func (p *parser) numbered(inject func(uint64, Fault) Injector) (Injector, error) {
 	n, err := number(p, "a number", parseUint)
 	if err != nil {
 		return nil, err
 	}
 	f, err := p.fault()
-	return Every(n, f), err
+	return inject(n, f), err
 }
 
 func (p *parser) rate(int) (Injector, error) {

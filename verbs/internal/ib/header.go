@@ -11,7 +11,7 @@ const (
 	ICRCLen    = 4                                         // invariant CRC
 	MaxHeaders = GRHLen + bthLen + atomicETHLen + masksLen // most that Append appends
 	MaxPad     = 3
-	minPacket  = GRHLen + bthLen + ICRCLen
+	MinPacket  = GRHLen + bthLen + ICRCLen // least that a packet has
 )
 
 const nextHeaderUDP = 17
@@ -141,8 +141,8 @@ func Seal(b []byte) []byte {
 // knows is left to it: P_Key, Q_Key, sequence numbers, and the path MTU.
 func (h *Header) Parse(p []byte) (payload []byte, err error) {
 	be := binary.BigEndian
-	if len(p) < minPacket {
-		return nil, refuse("packet length", uint64(len(p)), minPacket, ErrShort)
+	if len(p) < MinPacket {
+		return nil, refuse("packet length", uint64(len(p)), MinPacket, ErrShort)
 	}
 	first := be.Uint32(p)
 	if first>>28 != 6 {

@@ -8,8 +8,8 @@ import (
 
 // The invariant CRC (section 7.8.1, annex A17) is the CRC-32 of Ethernet over a pseudo header and the packet up to the CRC:
 // 8 bytes of ones where InfiniBand has its local route header, and what routers may change (traffic class, flow label,
-// hop limit, UDP checksum, the BTH's FECN, BECN and reserved byte) as ones too. The masked part is some sixty bytes that exist nowhere in memory,
-// so they are fed to the CRC from registers, eight at a time; the rest goes to hash/crc32 in one piece.
+// hop limit, UDP checksum, the BTH's FECN, BECN and reserved byte) as ones too. The masked part is some
+// sixty bytes that exist nowhere in memory, so they are fed to the CRC from registers, eight at a time; the rest goes to hash/crc32 in one piece.
 
 // UDPPort is the UDP destination port of RoCEv2.
 const UDPPort = 4791

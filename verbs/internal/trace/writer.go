@@ -21,8 +21,6 @@ import (
 	"outboard/verbs/internal/ib"
 )
 
-const minPacket = ib.GRHLen + 12 + ib.ICRCLen // IPv6 header, BTH, ICRC
-
 // A Writer writes a trace of one interface. Its methods may be called by any goroutine.
 type Writer struct {
 	mu    sync.Mutex
@@ -47,8 +45,8 @@ func New(w io.Writer, name string) (*Writer, error) {
 // A packet that is too short to be one is an *ib.PacketError and leaves no mark. If the underlying writer has ever
 // failed, the error is that of the first failure, and nothing is written.
 func (t *Writer) Packet(when time.Time, pkt []byte) error {
-	if len(pkt) < minPacket {
-		return &ib.PacketError{Field: "packet length", Got: uint64(len(pkt)), Want: minPacket, Err: ib.ErrShort}
+	if len(pkt) < ib.MinPacket {
+		return &ib.PacketError{Field: "packet length", Got: uint64(len(pkt)), Want: ib.MinPacket, Err: ib.ErrShort}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
