@@ -57,7 +57,7 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 // CreateAHFromWC makes a handle to whoever sent the datagram that wc is the completion of; grh are the first 40 bytes
 // of its buffers, whose path it follows back (ibv_create_ah_from_wc).
 func (c *Context) CreateAHFromWC(pd *PD, port uint8, wc *WC, grh []byte) (*AH, error) {
-	if wc.Flags&WithGRH == 0 || len(grh) < GRHLen {
+	if wc == nil || wc.Flags&WithGRH == 0 || len(grh) < GRHLen {
 		return nil, opErr("create_ah", "", ErrInvalid, "completion without a routing header, or %d bytes of it: expected %d", len(grh), GRHLen)
 	}
 	word := binary.BigEndian.Uint32(grh)

@@ -65,6 +65,26 @@ func TestAHRefusals(t *testing.T) {
 }
 
 // TestAHResolves finds ports by their GIDs and LIDs: this one, one that an address has named, and one that has sent.
+// TestAHFromNoDatagram: a completion that is not of a datagram, or is none, names no sender.
+func TestAHFromNoDatagram(t *testing.T) {
+	e := udEnd(t, plainFabrics[0])
+	grh := make([]byte, verbs.GRHLen)
+	for name, c := range map[string]struct {
+		wc  *verbs.WC
+		grh []byte
+	}{
+		"no completion":   {nil, grh},
+		"no header":       {&verbs.WC{}, grh},
+		"header cut":      {&verbs.WC{Flags: verbs.WithGRH}, grh[1:]},
+		"to another port": {&verbs.WC{Flags: verbs.WithGRH}, grh},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := e.ctx.CreateAHFromWC(e.pd, verbs.PortNum, c.wc, c.grh)
+			wantErr(t, err, verbs.ErrInvalid)
+		})
+	}
+}
+
 func TestAHResolves(t *testing.T) {
 	eachLossless(t, func(t *testing.T, f fabricUnder) {
 		b := newBeacon(t, f, 4)

@@ -78,8 +78,10 @@ func (q *CQ) Resize(n int) error {
 		return opErr(op, "", ErrInvalid, "%d entries: expected at least the %d completions in the queue", n, held)
 	}
 	ring := make([]WC, n)
-	q.take(ring)
-	q.ring, q.head, q.tail = ring, 0, uint64(held)
+	for i := q.head; i != q.tail; i++ { // who waits for a completion knows it by its number, which stays
+		ring[i%uint64(n)] = q.ring[i%uint64(len(q.ring))]
+	}
+	q.ring = ring
 	return nil
 }
 

@@ -149,3 +149,26 @@ func TestCQAgainstModel(t *testing.T) {
 		}
 	})
 }
+
+// TestResizeCQOfTagMatching: operations on the tag list whose completions have been polled are over, also if the queue had another size
+// when they came.
+func TestResizeCQOfTagMatching(t *testing.T) {
+	const most = 4
+	p := newTMPair(t, plainFabrics[0], verbs.TMInit{MaxOps: most})
+	op := verbs.TMOp{Kind: verbs.TagSync, Flags: verbs.OpsSignaled}
+	rounds := func() {
+		for range 3 {
+			must(t, p.srq.PostOps(&op, &op, &op, &op))
+			wantErr(t, p.srq.PostOps(&op), verbs.ErrQueueFull)
+			if got := len(drain(t, p.b.cq)); got != most {
+				t.Fatalf("%d completions, want %d", got, most)
+			}
+		}
+	}
+	rounds()
+	must(t, p.srq.PostOps(&op, &op))
+	must(t, p.b.cq.Resize(7))
+	wantErr(t, p.srq.PostOps(&op, &op, &op), verbs.ErrQueueFull)
+	drain(t, p.b.cq)
+	rounds()
+}

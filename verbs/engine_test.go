@@ -306,6 +306,47 @@ func TestPostFromDown(t *testing.T) {
 	must(t, sink.err)
 }
 
+// A panicking sink panics whoever runs the NIC.
+type panicking struct{}
+
+func (panicking) Packet(*verbs.Packet) bool { panic("packet") }
+func (panicking) Down(int32, error)         {}
+
+// TestPanicUnderLock: who recovers from a panic of a function that the NIC has called can go on with the context.
+func TestPanicUnderLock(t *testing.T) {
+	for name, wait := range map[string]func(e *end) error{
+		"poll":          func(e *end) error { _, err := e.cq.Poll(nil); return err },
+		"wait":          func(e *end) error { return e.ctx.Wait(t.Context(), func() bool { return false }) },
+		"wait, asleep":  func(e *end) error { return e.ctx.Wait(t.Context(), func() bool { return false }) },
+		"done of await": func(e *end) error { return e.ctx.Wait(t.Context(), func() bool { panic("done") }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := pairWith(t, plainFabrics[0], nil, func(in *verbs.QPInit) { in.Sink = panicking{} })
+			b.ctx.Manual(time.Now) // its goroutine would panic, too
+			if name == "wait, asleep" {
+				b.ctx.SetWait(verbs.WaitPolicy{})
+			}
+			must(t, a.qp.PostSend(verbs.SendWR{}))
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("no panic")
+					}
+				}()
+				_ = wait(b)
+			}()
+			closed := make(chan error, 1)
+			go func() { closed <- b.ctx.Close() }()
+			select {
+			case err := <-closed:
+				must(t, err)
+			case <-time.After(5 * time.Second):
+				t.Fatal("the NIC's lock is held")
+			}
+		})
+	}
+}
+
 func TestSpinAndAgain(t *testing.T) {
 	n := newNIC(t, plainFabrics[0])
 	var flag atomic.Uint32

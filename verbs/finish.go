@@ -115,6 +115,7 @@ func (q *QP) fail(st Status, detail string) {
 // later call finds the same. UC and UD go to SQE, from which RTS leads out, and go on receiving.
 func (q *QP) failInTurn(st Status, why string) bool {
 	switch q.retire(); {
+	case q.state == Err: // a completion of those before it was lost
 	case q.sq.tail != q.sq.next:
 	case q.init.Type == RC:
 		q.fail(st, why)

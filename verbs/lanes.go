@@ -20,7 +20,8 @@ type lanes struct {
 	out   []*lane // lanes to peers, by number; nil where closed
 	to    map[string]*lane
 	scant bool // too few of those that peers send on are free, and none is idle
-	// Neighbours: ports that have been heard of. Empty in byLID: more than one port has it.
+	// Neighbours: ports that have been heard of, this one first, then in order. Empty in byLID: more than one port has it.
+	known []string
 	byGID map[GID]string
 	byLID map[uint16]string
 }
@@ -66,11 +67,29 @@ func (l *lanes) has(endpoint int) bool { return endpoint >= l.first && len(l.in)
 
 // learn remembers a port.
 func (l *lanes) learn(addr string) {
-	g := ib.GIDOf(addr)
-	if l.byGID[g] != "" || len(l.byGID) >= maxNeighbours {
+	if l.byGID[ib.GIDOf(addr)] != "" {
 		return
 	}
-	l.byGID[g], l.byGID[ib.LinkLocal(addr)] = addr, addr
+	if len(l.known) == maxNeighbours {
+		l.forget()
+	}
+	l.known = append(l.known, addr)
+	l.list(addr)
+}
+
+// forget forgets the half of the neighbours that was heard of first. Those that are still there say so with their next management datagram.
+func (l *lanes) forget() {
+	l.known = slices.Delete(l.known, 1, maxNeighbours/2)
+	clear(l.byGID)
+	clear(l.byLID)
+	for _, addr := range l.known {
+		l.list(addr)
+	}
+}
+
+// list has a port found by its identifiers.
+func (l *lanes) list(addr string) {
+	l.byGID[ib.GIDOf(addr)], l.byGID[ib.LinkLocal(addr)] = addr, addr
 	lid := ib.LIDOf(addr)
 	if _, twice := l.byLID[lid]; twice {
 		addr = ""
@@ -218,7 +237,7 @@ func (l *lanes) packet(cookie uint32, h *fabric.Header, p []byte) {
 	l.in[cookie&^laneCookie].used = l.c.now()
 	switch h.Op {
 	case msgHello:
-		if len(p) <= maxAddrLen {
+		if len(p) > 0 && len(p) <= maxAddrLen {
 			l.learn(strings.Clone(string(p)))
 		}
 	case msgPacket:

@@ -2,11 +2,14 @@ package verbs_test
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"outboard/verbs"
+	"outboard/verbs/fabric"
+	"outboard/verbs/internal/ib"
 )
 
 // madOf is a management datagram with a mark.
@@ -106,4 +109,41 @@ func TestMADIsNotForUsers(t *testing.T) {
 	if n := b.HWCounters().Dropped; n != 2 || len(at) != 0 {
 		t.Errorf("%d dropped and %d more taken, want 2 and none", n, len(at))
 	}
+}
+
+// TestMADFromNewcomer: however many ports a context has heard of, it hears of one more, and answers it; and it still knows itself.
+func TestMADFromNewcomer(t *testing.T) {
+	const opHello = 11
+	server, port := plainFabrics[0].context(t), openInproc(t)
+	defer port.Close()
+	conn, err := port.Open(fabric.Any, 0)
+	must(t, err)
+	must(t, conn.Connect(server.Addr(), -1))
+	at := takeMADs(t, server)
+	var last *verbs.Context
+	for i := range 3 {
+		for n := range 5000 {
+			for !conn.Send(&fabric.Header{Op: opHello}, fmt.Appendf(nil, "inproc:%d.%d", i, n), nil) {
+				time.Sleep(10 * time.Microsecond) // its own goroutine runs the NIC
+			}
+		}
+		last = plainFabrics[0].context(t)
+		for _, from := range []*verbs.Context{last, server} {
+			must(t, from.SendMAD(server.Addr(), madOf(byte(i))))
+			select {
+			case got := <-at:
+				if got.from != from.Addr() || got.mad[0] != byte(i) {
+					t.Errorf("round %d: datagram %d of %q, want one of %q", i, got.mad[0], got.from, from.Addr())
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatalf("round %d: the datagram of %q is not heard", i, from.Addr())
+			}
+		}
+	}
+	pd, err := server.AllocPD()
+	must(t, err)
+	_, err = server.CreateAH(pd, verbs.AHAttr{DGID: ib.GIDOf(last.Addr()), Port: verbs.PortNum})
+	must(t, err)
+	_, err = server.CreateAH(pd, verbs.AHAttr{DGID: ib.GIDOf("inproc:0.0"), Port: verbs.PortNum})
+	wantErr(t, err, verbs.ErrUnresolved)
 }

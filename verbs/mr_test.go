@@ -7,6 +7,7 @@ import (
 
 	"outboard/verbs"
 	"outboard/verbs/fabric"
+	"outboard/verbs/internal/ib"
 )
 
 func TestRegMRRights(t *testing.T) {
@@ -111,6 +112,41 @@ func TestDeregMR(t *testing.T) {
 		must(t, e.qp.Modify(verbs.QPAttr{State: verbs.Err}, verbs.AttrState))
 		must(t, mr.Dereg())
 	})
+}
+
+// TestDeregMRWithGuessedKey: a request that was posted with the key that a region got only later does not hold the region until the NIC
+// uses it, but from then on.
+func TestDeregMRWithGuessedKey(t *testing.T) {
+	for _, c := range []string{"receive", "read"} {
+		t.Run(c, func(t *testing.T) {
+			s := newSpeaker(t, speakerOptions{attr: verbs.QPAttr{PathMTU: 256, MaxRdAtomic: 1}, to: verbs.RTS})
+			e := s.host
+			k, err := e.ctx.CreateCounter()
+			must(t, err)
+			last := e.reg(t, nil, verbs.LocalWrite)
+			must(t, last.Dereg())
+			buf := make([]byte, 1024)
+			sg := []verbs.SGE{{Buf: buf, LKey: verbs.IncRKey(last.LKey())}}
+			switch c {
+			case "receive":
+				must(t, e.qp.PostRecv(verbs.RecvWR{SG: sg}))
+			case "read":
+				must(t, e.qp.PostSend(verbs.SendWR{Opcode: verbs.WaitCounter, Wait: &verbs.WaitFor{Counter: k, Threshold: 1}},
+					verbs.SendWR{Opcode: verbs.Read, SG: sg}))
+			}
+			mr, err := e.ctx.RegMR(e.pd, buf, verbs.LocalWrite)
+			must(t, err)
+			if mr.LKey() != sg[0].LKey {
+				t.Fatalf("key %#x, want %#x", mr.LKey(), sg[0].LKey)
+			}
+			must(t, s.say(s.header(ib.RCSendFirst, 0), make([]byte, 256)))
+			must(t, k.Add(verbs.CounterValue{Success: 1}))
+			s.run()
+			wantErr(t, mr.Dereg(), verbs.ErrBusy)
+			must(t, e.qp.Modify(verbs.QPAttr{State: verbs.Err}, verbs.AttrState))
+			must(t, mr.Dereg())
+		})
+	}
 }
 
 func TestKeysChange(t *testing.T) {

@@ -89,7 +89,7 @@ func (q *QP) checkLocal(w *wqe) (Status, string) {
 	if w.wr.Opcode.has(opReplies) {
 		need = LocalWrite
 	}
-	return q.checkSG(w.wr.SG, need)
+	return q.checkList(q.pd, w.wr.SG, &w.held, need)
 }
 
 // admitted tells whether the peer takes the request now: its queue pair is ready,

@@ -36,13 +36,13 @@ func (q *QP) checkReceive() (Status, string) {
 	if q.srq != nil {
 		pd = q.srq.pd
 	}
-	return q.checkList(pd, q.rx.receive.SG, LocalWrite)
+	w := q.rx.receive
+	return q.checkList(pd, w.SG, &w.held, LocalWrite)
 }
 
-// checkSG checks a list of a send request against the regions that its keys name.
-func (q *QP) checkSG(sg []SGE, need Access) (Status, string) { return q.checkList(q.pd, sg, need) }
-
-func (q *QP) checkList(pd *PD, sg []SGE, need Access) (Status, string) {
+// checkList checks a list against the regions that its keys name. It holds those that were registered after the request had been
+// posted, which is no mistake: from now on the NIC uses them.
+func (q *QP) checkList(pd *PD, sg []SGE, held *uint32, need Access) (Status, string) {
 	for i, g := range sg {
 		if len(g.Buf) == 0 || g.LKey == ReservedLKey && q.init.engine {
 			continue
@@ -58,6 +58,10 @@ func (q *QP) checkList(pd *PD, sg []SGE, need Access) (Status, string) {
 		case !m.covers(AddrOf(g.Buf), uint64(len(g.Buf))):
 			return LocProtErr, fmt.Sprintf("entry %d: %d bytes at %#x are outside MR %#x, %d bytes at %#x",
 				i, len(g.Buf), AddrOf(g.Buf), g.LKey, len(m.buf), AddrOf(m.buf))
+		}
+		if *held&(1<<i) == 0 {
+			m.users++
+			*held |= 1 << i
 		}
 	}
 	return Success, ""

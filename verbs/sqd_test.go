@@ -11,12 +11,11 @@ import (
 func eachConnected(t *testing.T, f func(t *testing.T, typ verbs.QPType, f fabricUnder)) {
 	for _, typ := range []verbs.QPType{verbs.RC, verbs.UC} {
 		t.Run(typ.String(), func(t *testing.T) {
-			eachFabric(t, func(t *testing.T, under fabricUnder) {
-				if typ != verbs.RC && under.lossy {
-					t.Skip("what is lost stays lost")
-				}
-				f(t, typ, under)
-			})
+			each := eachFabric
+			if typ != verbs.RC {
+				each = eachLossless
+			}
+			each(t, func(t *testing.T, under fabricUnder) { f(t, typ, under) })
 		})
 	}
 }
@@ -240,10 +239,7 @@ func TestSQDChangesAttributes(t *testing.T) {
 
 // TestSQDChangesRights takes a right from the peer.
 func TestSQDChangesRights(t *testing.T) {
-	eachFabric(t, func(t *testing.T, f fabricUnder) {
-		if f.lossy {
-			t.Skip("the refusal can be lost")
-		}
+	eachLossless(t, func(t *testing.T, f fabricUnder) {
 		a, b := pair(t, f)
 		mem, src := b.reg(t, make([]byte, 8), allRights), a.reg(t, pattern(8, 4), 0)
 		b.modify(t, verbs.QPAttr{State: verbs.SQD}, verbs.AttrState)

@@ -105,6 +105,29 @@ func TestSQEToErrAndReset(t *testing.T) {
 	})
 }
 
+// TestFailureBehindOverflow: the completions before a request that fails overflow their queue. That takes the queue pair to ERR,
+// where it stays.
+func TestFailureBehindOverflow(t *testing.T) {
+	for _, typ := range []verbs.QPType{verbs.RC, verbs.UC, verbs.UD} {
+		t.Run(typ.String(), func(t *testing.T) {
+			ctx := plainFabrics[0].context(t)
+			small, err := ctx.CreateCQ(1, nil)
+			must(t, err)
+			e := newEndOn(t, plainFabrics[0], ctx, func(in *verbs.QPInit) { in.Type, in.SendCQ = typ, small })
+			e.bring(t, attrFor(e), verbs.RTS) // connected with itself
+			k, err := ctx.CreateCounter()
+			must(t, err)
+			must(t, e.qp.PostSend(verbs.SendWR{Opcode: verbs.WaitCounter, Wait: &verbs.WaitFor{Counter: k, Threshold: 1}}))
+			for range 2 {
+				must(t, e.qp.PostSend(verbs.SendWR{Opcode: verbs.WaitCounter, Flags: verbs.Signaled, Wait: &verbs.WaitFor{Counter: k}}))
+			}
+			must(t, e.qp.PostSend(badSend(t, e, 1)))
+			must(t, k.Add(verbs.CounterValue{Success: 1}))
+			e.reaches(t, verbs.Err)
+		})
+	}
+}
+
 // TestRCHasNoSQE: the same failure takes RC to ERR.
 func TestRCHasNoSQE(t *testing.T) {
 	eachFabric(t, func(t *testing.T, f fabricUnder) {

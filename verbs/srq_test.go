@@ -307,10 +307,7 @@ func TestSRQLastWQE(t *testing.T) {
 
 // TestSRQDomain: buffers lie in the domain of the shared queue, whatever the queue pair's.
 func TestSRQDomain(t *testing.T) {
-	eachFabric(t, func(t *testing.T, f fabricUnder) {
-		if f.lossy {
-			t.Skip("the refusal can be lost")
-		}
+	eachLossless(t, func(t *testing.T, f fabricUnder) {
 		a, b := newEnd(t, f), newEnd(t, f)
 		host := newEndOn(t, f, b.ctx, nil) // another domain
 		s := host.newSRQ(t, someSRQ)

@@ -138,7 +138,7 @@ func (q *QP) rendezvous(h *ib.Header, p []byte) bool {
 	fin := TMH{Opcode: TMFin, AppCtx: m.tmh.AppCtx, Tag: m.tmh.Tag}
 	fin.AppendTo(e.fin[:0])
 	e.handle = m.info.Handle
-	q.postOwn(wqe{wr: SendWR{Opcode: Read, SG: e.sg, RemoteAddr: m.rvh.Addr, RKey: m.rvh.RKey}, held: e.held, length: n, tm: e})
+	q.postOwn(wqe{wr: SendWR{Opcode: Read, SG: e.sg, RemoteAddr: m.rvh.Addr, RKey: m.rvh.RKey}, held: x.own.held, length: n, tm: e})
 	return true
 }
 

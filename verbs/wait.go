@@ -83,9 +83,8 @@ func (c *Context) look(f *atomic.Uint32, done func() bool) outcome {
 	if !c.mu.TryLock() {
 		return notYet
 	}
-	o := c.lookLocked(f, done)
-	c.unlock()
-	return o
+	defer c.unlock() // also when a function of the host's, or of the runtime on the NIC, panics
+	return c.lookLocked(f, done)
 }
 
 func (c *Context) lookLocked(f *atomic.Uint32, done func() bool) outcome {
@@ -153,19 +152,25 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 		defer context.AfterFunc(ctx, c.port.Ring)()
 	}
 	ticket := c.port.Arm()
-	c.mu.Lock()
-	o := c.lookLocked(f, done)
-	idle := o != notYet || c.idleNow()
-	if o == notYet && (f != nil && f.Load() != 0 || done != nil && done()) {
-		o = over
-	}
-	nap := c.nap()
-	c.deep = c.deep || o == notYet && idle && deep(nap)
-	c.unlock() // if the look has served others, this rings for them, and the ticket is used
+	o, idle, nap := c.lastLook(f, done)
 	if o == notYet && idle && (ctx == nil || ctx.Err() == nil) {
 		c.port.Sleep(ticket, nap)
 	}
 	return o
+}
+
+// lastLook looks, and says whether to sleep now, and how long.
+func (c *Context) lastLook(f *atomic.Uint32, done func() bool) (o outcome, idle bool, nap time.Duration) {
+	c.mu.Lock()
+	defer c.unlock() // if the look has served others, this rings for them, and the ticket is used
+	o = c.lookLocked(f, done)
+	idle = o != notYet || c.idleNow()
+	if o == notYet && (f != nil && f.Load() != 0 || done != nil && done()) {
+		o = over
+	}
+	nap = c.nap()
+	c.deep = c.deep || o == notYet && idle && deep(nap)
+	return o, idle, nap
 }
 
 // idleNow reports whether there is nothing to do: one poll may leave work to the next that no ring
