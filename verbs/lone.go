@@ -16,7 +16,7 @@ func loneTerms(need Access) fabric.Terms {
 
 // postLone executes a one-sided request that finds the send queue empty, if that can be done at once and goes well: without a place
 // in the queue, since it would leave it again before the call returns. Otherwise it does nothing and returns false: the queue
-// does what postLone can't, and finds out what is wrong. The rules are those of checkSend, checkSG and runDirect.
+// does what postLone can't, and finds out what is wrong. The rules are those of checkSend, checkLocal and runDirect.
 func (q *QP) postLone(wr *SendWR) bool {
 	if q.mover == nil || q.state != RTS || q.init.Managed || q.counters != nil || q.sq.head != q.sq.tail ||
 		len(wr.SG) != 1 || wr.Flags&^(Signaled|Inline|Solicited|Fence) != 0 {
