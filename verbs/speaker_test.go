@@ -131,6 +131,11 @@ func (s *speaker) header(op ib.Opcode, psn uint32) ib.Header {
 }
 
 // send sends a packet to the host, which does not look at it yet.
+// say sends a packet to the host, which does not look at it yet.
+func (s *speaker) say(h ib.Header, payload []byte) error {
+	return s.send(ib.Seal(append(h.Append(nil, len(payload)), payload...)))
+}
+
 func (s *speaker) send(p []byte) error {
 	if !s.conn.Send(&fabric.Header{Op: opPacket}, p, nil) {
 		return fmt.Errorf("no room on the wire")
