@@ -130,7 +130,6 @@ func (s *speaker) header(op ib.Opcode, psn uint32) ib.Header {
 	return ib.Header{Src: s.gid, Dst: ib.GIDOf(s.host.ctx.Addr()), HopLimit: 64, Opcode: op, MigReq: true, PKey: 0xffff, DestQP: s.host.qp.QPN(), PSN: psn}
 }
 
-// send sends a packet to the host, which does not look at it yet.
 // say sends a packet to the host, which does not look at it yet.
 func (s *speaker) say(h ib.Header, payload []byte) error {
 	return s.send(ib.Seal(append(h.Append(nil, len(payload)), payload...)))
