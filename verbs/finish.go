@@ -63,6 +63,7 @@ func (q *QP) flushSends(st Status, detail string) {
 	q.stopWaiting()
 	flushed := "flushed: " + detail
 	for s.tail != s.head {
+		s.next = s.tail + 1 // in SQE this may overflow the completion queue, and the rest is flushed within
 		q.complete(s.at(s.tail), st, detail)
 		st, detail = WRFlushErr, flushed
 	}

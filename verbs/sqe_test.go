@@ -128,6 +128,37 @@ func TestFailureBehindOverflow(t *testing.T) {
 	}
 }
 
+// TestOverflowInSQE: what is flushed in SQE overflows the completion queue.
+func TestOverflowInSQE(t *testing.T) {
+	for _, typ := range []verbs.QPType{verbs.UC, verbs.UD} {
+		for name, behind := range map[string]int{"behind the failure": 3, "posted later": 0} {
+			t.Run(typ.String()+" "+name, func(t *testing.T) {
+				ctx := plainFabrics[0].context(t)
+				small, err := ctx.CreateCQ(1, nil)
+				must(t, err)
+				e := newEndOn(t, plainFabrics[0], ctx, func(in *verbs.QPInit) { in.Type, in.SendCQ = typ, small })
+				e.bring(t, attrFor(e), verbs.RTS)
+				k, err := ctx.CreateCounter()
+				must(t, err)
+				must(t, e.qp.PostSend(verbs.SendWR{Opcode: verbs.WaitCounter, Wait: &verbs.WaitFor{Counter: k, Threshold: 1}}))
+				for range 1 + behind {
+					must(t, e.qp.PostSend(badSend(t, e, 1)))
+				}
+				must(t, k.Add(verbs.CounterValue{Success: 1}))
+				if behind == 0 {
+					e.reaches(t, verbs.SQE)
+					must(t, e.qp.PostSend(badSend(t, e, 2), badSend(t, e, 3)))
+				}
+				e.reaches(t, verbs.Err)
+				var wcs [2]verbs.WC
+				if n, err := small.Poll(wcs[:]); n != 1 || wcs[0].ID != 1 || wcs[0].Status != verbs.LocProtErr {
+					t.Errorf("%d completions %+v, error %v; want that of request 1 with %v", n, wcs[0], err, verbs.LocProtErr)
+				}
+			})
+		}
+	}
+}
+
 // TestRCHasNoSQE: the same failure takes RC to ERR.
 func TestRCHasNoSQE(t *testing.T) {
 	eachFabric(t, func(t *testing.T, f fabricUnder) {
