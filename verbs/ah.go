@@ -3,8 +3,6 @@ package verbs
 import (
 	"encoding/binary"
 	"slices"
-
-	"outboard/verbs/internal/ib"
 )
 
 // An AH is an address handle: where datagrams go (IBTA 10.2.2.3).
@@ -12,7 +10,7 @@ type AH struct {
 	pd   *PD
 	attr AHAttr
 	addr string // as the fabric has it
-	gid  GID    // and the GID that follows from it
+	gid  GID    // and the GID that follows from it, of the same index as this side's
 	dead bool
 }
 
@@ -51,7 +49,7 @@ func (c *Context) CreateAH(pd *PD, a AHAttr) (*AH, error) {
 	}
 	pd.refs++
 	c.ahs++
-	return &AH{pd: pd, attr: a, addr: addr, gid: ib.GIDOf(addr)}, nil
+	return &AH{pd: pd, attr: a, addr: addr, gid: gidsOf(addr)[a.GRH.SGIDIndex]}, nil
 }
 
 // CreateAHFromWC makes a handle to whoever sent the datagram that wc is the completion of; grh are the first 40 bytes

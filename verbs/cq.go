@@ -10,7 +10,7 @@ import (
 // it (IBTA 11.6.3.1), so make it as large as the work that can be outstanding.
 type CQ struct {
 	ctx      *Context
-	ring     []WC
+	ring     []cqe
 	head     uint64 // next to poll
 	tail     uint64 // next to write
 	overflow bool
@@ -19,6 +19,14 @@ type CQ struct {
 
 	channel *CompChannel
 	armed   armState
+}
+
+// cqe is a completion in its queue. That of a send request gives entries of the send queue back when it is taken.
+type cqe struct {
+	wc    WC
+	sq    *QP    // whose send queue it is, or nil
+	epoch uint32 // of that queue
+	upTo  uint64 // entries that are free
 }
 
 type armState uint8
@@ -47,7 +55,7 @@ func (c *Context) CreateCQ(n int, ch *CompChannel) (*CQ, error) {
 		return nil, opErr("create_cq", "", ErrLimit, "%d completion queues: the device has no more", c.cqs)
 	}
 	c.cqs++
-	return &CQ{ctx: c, ring: make([]WC, n), channel: ch}, nil
+	return &CQ{ctx: c, ring: make([]cqe, n), channel: ch}, nil
 }
 
 // liveIn tells whether a queue, which may be nil, is a live one of a context.
@@ -77,7 +85,7 @@ func (q *CQ) Resize(n int) error {
 	case n < held:
 		return opErr(op, "", ErrInvalid, "%d entries: expected at least the %d completions in the queue", n, held)
 	}
-	ring := make([]WC, n)
+	ring := make([]cqe, n)
 	for i := q.head; i != q.tail; i++ { // who waits for a completion knows it by its number, which stays
 		ring[i%uint64(n)] = q.ring[i%uint64(len(q.ring))]
 	}
@@ -144,7 +152,11 @@ func (q *CQ) All() iter.Seq[*WC] {
 func (q *CQ) take(wcs []WC) int {
 	n := 0
 	for n < len(wcs) && q.head != q.tail {
-		wcs[n] = q.ring[q.head%uint64(len(q.ring))]
+		e := &q.ring[q.head%uint64(len(q.ring))]
+		wcs[n] = e.wc
+		if e.sq != nil && e.epoch == e.sq.epoch {
+			e.sq.sq.free = e.upTo
+		}
 		q.head++
 		n++
 	}
@@ -168,6 +180,15 @@ func (q *CQ) Wait(ctx context.Context, wcs []WC) (int, error) {
 	return q.Poll(wcs)
 }
 
+// pushSend adds the completion of the request that has left a send queue last.
+func (q *CQ) pushSend(p *QP, wc WC) {
+	at := q.tail
+	if q.push(wc, false); q.tail != at {
+		e := &q.ring[at%uint64(len(q.ring))]
+		e.sq, e.epoch, e.upTo = p, p.epoch, p.sq.tail
+	}
+}
+
 func (q *CQ) push(wc WC, solicited bool) {
 	if q.tail-q.head == uint64(len(q.ring)) {
 		if !q.overflow {
@@ -176,7 +197,8 @@ func (q *CQ) push(wc WC, solicited bool) {
 		}
 		return
 	}
-	q.ring[q.tail%uint64(len(q.ring))] = wc
+	e := &q.ring[q.tail%uint64(len(q.ring))]
+	e.wc, e.sq = wc, nil
 	q.tail++
 	if q.armed != disarmed && (q.armed == armAny || solicited || wc.Status != Success) {
 		q.armed = disarmed

@@ -57,7 +57,6 @@ func (q *QP) sendDatagram(w *wqe) bool {
 	}
 	x.resume = time.Time{}
 	x.next = ib.PSNAdd(x.next, 1)
-	c.hw.SentPkts++
 	return true
 }
 

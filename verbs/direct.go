@@ -124,7 +124,7 @@ func neededRight(o Opcode) Access {
 func checkRequest(addr uint64, need, rights Access) (Status, string) {
 	switch {
 	case rights&need == 0:
-		return RemInvReqErr, fmt.Sprintf("queue pair with access %#x: the request needs %#x", uint32(rights&qpRights), uint32(need))
+		return RemInvReqErr, fmt.Sprintf("queue pair with access %v: the request needs %v", rights&qpRights, need)
 	case need == RemoteAtomic && addr%8 != 0:
 		return RemInvReqErr, fmt.Sprintf("atomic at %#x: expected a multiple of 8", addr)
 	}
@@ -140,7 +140,7 @@ func checkRegion(r *fabric.Region, pd, qpn uint32, need Access, addr, n uint64) 
 	case only != 0 && only != qpn:
 		return RemAccessErr, fmt.Sprintf("rkey %#x is for QP %#x, the request is to QP %#x", r.Key, only, qpn)
 	case Access(r.Access)&need != need:
-		return RemAccessErr, fmt.Sprintf("rkey %#x with access %#x: the request needs %#x", r.Key, r.Access&(1<<accessQPN-1), uint32(need))
+		return RemAccessErr, fmt.Sprintf("rkey %#x with access %v: the request needs %v", r.Key, Access(r.Access&(1<<accessQPN-1)), need)
 	case addr < r.Base || n > r.Len || addr-r.Base > r.Len-n:
 		return RemAccessErr, fmt.Sprintf("%d bytes at %#x are outside those of rkey %#x, %d bytes at %#x", n, addr, r.Key, r.Len, r.Base)
 	}
@@ -148,5 +148,5 @@ func checkRegion(r *fabric.Region, pd, qpn uint32, need Access, addr, n uint64) 
 }
 
 func noRegion(key uint32) string {
-	return fmt.Sprintf("no region and no bound window has rkey %#x", key)
+	return fmt.Sprintf("no region with remote rights and no bound window has rkey %#x", key)
 }

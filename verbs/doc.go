@@ -1,7 +1,9 @@
 // Package verbs is RDMA over an emulated network interface: the objects, states, rules and completion statuses of
 // libibverbs, over the fabrics of package fabric. Package verbs/cm sets up connections.
 //
-// A [Context] is an open device, which is one NIC. From it come protection domains ([PD]), memory regions ([MR]) and windows
+// A [Context] is an open device, which is one NIC, on a port of a fabric: [Device.Open] takes one that joins all contexts of the process,
+// [Open] with shm.Open one that reaches the processes of the machine, and faulty.Wrap makes either bad. Contexts of two fabrics do not
+// reach each other. From it come protection domains ([PD]), memory regions ([MR]) and windows
 // ([MW]), completion queues ([CQ]) and their channels ([CompChannel]), shared receive queues ([SRQ], also tag-matching ones,
 // see [TMInit]), address handles ([AH]), counters ([Counter]) and queue pairs ([QP]) of the services RC, UC and UD. Two queue pairs are
 // connected by exchanging, by any means, the address of the context ([Context.Addr]) and the number of the queue pair
@@ -32,12 +34,14 @@
 //
 // # What the caller owes
 //
-//  1. Post receives before the peer sends, or let it retry: RNR_RETRY 7 is for ever.
+//  1. Post receives before the peer sends, or let it retry: RNR_RETRY 7 is for ever. On UD, [GRHLen] bytes longer than the datagram:
+//     what does not fit is lost, and counted in [HWCounters].
 //  2. Leave buffers alone from posting to completion, unless the request is [Inline].
 //  3. Make a completion queue as large as the work that can be outstanding in it: if it overflows, its queue pairs fail.
 //  4. Post a signaled request now and then, and take its completion: only that tells that entries are free.
 //  5. Exchange keys and addresses before one-sided operations, and [MR.Dereg] a region only when no peer needs it.
-//  6. Give TIMEOUT and RETRY_CNT what the peer's host may take to be scheduled: its processor runs the peer's NIC.
+//  6. Give TIMEOUT and RETRY_CNT what the peer's host may take to be scheduled: its processor runs the peer's NIC. Without packets of
+//     their own, queue pairs wait for a peer that is stopped but there, as for one whose NIC a real host would not stop.
 //  7. [Context.Close] the context at the end.
 //
 // All methods may be called by any goroutine. One lock for each context serialises them.

@@ -50,7 +50,8 @@ func opErr(op, object string, err error, format string, args ...any) *Error {
 // same numbers).
 type Status uint8
 
-// The statuses of ibv_wc_status.
+// The statuses of ibv_wc_status. This device never reports LocEECOpErr, LocAccessErr, LocRDDViolErr, RemInvRDReqErr, RemAbortErr,
+// InvEECNErr, InvEECStateErr, FatalErr, RespTimeoutErr and GeneralErr.
 const (
 	Success          Status = 0
 	LocLenErr        Status = 1  // message longer than the receive buffers

@@ -34,6 +34,7 @@ func (q *QP) complete(w *wqe, st Status, detail string) {
 		w.unholdBind()
 	}
 	if w.tm != nil {
+		q.sq.free = q.sq.tail
 		q.tmSent(w, st, detail)
 		return
 	}
@@ -41,7 +42,7 @@ func (q *QP) complete(w *wqe, st Status, detail string) {
 		q.counters.count(w.wr.Opcode.counterOp(), st)
 	}
 	if st != Success || w.wr.Flags&Signaled != 0 || q.init.SignalAll {
-		q.init.SendCQ.push(WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail}, false)
+		q.init.SendCQ.pushSend(q, WC{ID: w.wr.ID, Status: st, Opcode: opcodes[w.wr.Opcode].wc, QPN: q.qpn, Bytes: w.length, Detail: detail})
 	}
 	clear(w.wr.SG)
 }

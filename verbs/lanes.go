@@ -257,6 +257,7 @@ func (l *lanes) send(addr string, p []byte) bool {
 	if !x.conn.Send(h, p, nil) {
 		return false
 	}
+	l.c.hw.SentPkts++
 	l.c.traced(p)
 	return true
 }

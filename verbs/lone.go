@@ -14,11 +14,11 @@ func loneTerms(need Access) fabric.Terms {
 	return fabric.Terms{Need: uint32(need), BarGrant: grantPackets, BarRegion: windowOfQP}
 }
 
-// postLone executes a one-sided request that finds the send queue empty, if that can be done at once and goes well: without a place
-// in the queue, since it would leave it again before the call returns. Otherwise it does nothing and returns false: the queue
+// postLone executes a one-sided request that finds the send queue empty, if that can be done at once and goes well: it is not written
+// into the queue, since it would leave it again before the call returns. Otherwise it does nothing and returns false: the queue
 // does what postLone can't, and finds out what is wrong. The rules are those of checkSend, checkLocal and runDirect.
 func (q *QP) postLone(wr *SendWR) bool {
-	if q.mover == nil || q.state != RTS || q.init.Managed || q.counters != nil || q.sq.head != q.sq.tail ||
+	if q.mover == nil || q.state != RTS || q.init.Managed || q.counters != nil || q.sq.head != q.sq.tail || q.sq.full() ||
 		len(wr.SG) != 1 || wr.Flags&^(Signaled|Inline|Solicited|Fence) != 0 {
 		return false
 	}
@@ -40,10 +40,14 @@ func (q *QP) postLone(wr *SendWR) bool {
 	default:
 		moved = q.loneAtomic(wr)
 	}
-	if moved && (wr.Flags&Signaled != 0 || q.init.SignalAll) {
-		q.init.SendCQ.push(WC{ID: wr.ID, Opcode: opcodes[wr.Opcode].wc, QPN: q.qpn, Bytes: len(buf)}, false)
+	if !moved {
+		return false
 	}
-	return moved
+	q.sq.pass()
+	if wr.Flags&Signaled != 0 || q.init.SignalAll {
+		q.init.SendCQ.pushSend(q, WC{ID: wr.ID, Opcode: opcodes[wr.Opcode].wc, QPN: q.qpn, Bytes: len(buf)})
+	}
+	return true
 }
 
 // loneAtomic is postLone of an atomic; it returns false for anything else, and for those with masks.

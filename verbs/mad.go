@@ -66,7 +66,7 @@ func (c *Context) SendMAD(to string, mad []byte) error {
 		return &Error{Op: op, Object: to, Err: fmt.Errorf("%w: %w", ErrUnresolved, err)}
 	}
 	h := &c.ibHeader
-	*h = ib.Header{Src: c.gids[1], Dst: ib.GIDOf(to), HopLimit: defaultHops, Opcode: ib.UDSendOnly, PKey: pkeyTable[0], DestQP: ib.QP1,
+	*h = ib.Header{Src: c.gids[0], Dst: ib.LinkLocal(to), HopLimit: defaultHops, Opcode: ib.UDSendOnly, PKey: pkeyTable[0], DestQP: ib.QP1,
 		PSN: c.madSeq, QKey: ib.GSIQKey, SrcQP: ib.QP1, MigReq: true}
 	c.madSeq = ib.PSNAdd(c.madSeq, 1)
 	p := ib.Seal(append(h.Append(c.frame[:0], len(mad)), mad...))

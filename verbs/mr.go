@@ -74,7 +74,7 @@ func (c *Context) checkReg(op string, pd *PD, buf []byte, access Access) error {
 	case access&^mrRights != 0:
 		return opErr(op, "", ErrInvalid, "unknown access flags %#x", uint32(access&^mrRights))
 	case access&(RemoteWrite|RemoteAtomic) != 0 && access&LocalWrite == 0:
-		return opErr(op, "", ErrInvalid, "access %#x: remote write and remote atomic need local write", uint32(access))
+		return opErr(op, "", ErrInvalid, "access %v: remote write and remote atomic need local write", access)
 	case len(buf) > c.limits.MaxMRSize:
 		return opErr(op, "", ErrInvalid, "%d bytes: expected at most %d", len(buf), c.limits.MaxMRSize)
 	}

@@ -28,7 +28,7 @@ func (m *MR) Rereg(mask ReregMask, pd *PD, buf []byte, access Access) error {
 	case mask == 0 || mask&^reregAll != 0:
 		return opErr(op, m.name(), ErrInvalid, "flags %#x: expected some of %#x", uint8(mask), uint8(reregAll))
 	case mask&ReregAccess == 0 && access != 0:
-		return opErr(op, m.name(), ErrInvalid, "access %#x: expected 0 where it does not change", uint32(access))
+		return opErr(op, m.name(), ErrInvalid, "access %v: expected 0 where it does not change", access)
 	}
 	if err := m.checkUnused(op); err != nil {
 		return err

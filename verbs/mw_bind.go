@@ -12,7 +12,7 @@ type MWBind struct {
 	// Access has RemoteRead, RemoteWrite and RemoteAtomic, of which the last two need LocalWrite of the region, and for type 2
 	// ZeroBased: the remote address of the first byte is 0. Else it is the address in this process.
 	Access Access
-	// RKey is, for type 2, the new key: the window's with another variant, see IncRKey. MW.Bind chooses it.
+	// RKey is, for type 2, the new key: the window's with any variant, by custom the next (IncRKey). MW.Bind chooses it.
 	RKey uint32
 
 	verb bool // by MW.Bind
@@ -136,11 +136,11 @@ func (q *QP) refusesBind(b *MWBind) (why string) {
 	case m.pd != q.pd:
 		return fmt.Sprintf("%s is of %s, the queue pair of %s", m.name(), m.pd.name(), q.pd.name())
 	case m.access&MWBindAccess == 0:
-		return fmt.Sprintf("%s with access %#x: windows cannot be bound to it", m.name(), uint32(m.access))
+		return fmt.Sprintf("%s with access %v: windows cannot be bound to it", m.name(), m.access)
 	case m.access&ZeroBased != 0:
 		return m.name() + " is zero-based: windows cannot be bound to it"
 	case b.Access&(RemoteWrite|RemoteAtomic) != 0 && m.access&LocalWrite == 0:
-		return fmt.Sprintf("%s with access %#x: the window's rights %#x need local write", m.name(), uint32(m.access), uint32(b.Access))
+		return fmt.Sprintf("%s with access %v: the window's rights %v need local write", m.name(), m.access, b.Access)
 	case len(b.Buf) > 0 && !m.covers(AddrOf(b.Buf), uint64(len(b.Buf))):
 		return fmt.Sprintf("%d bytes at %#x are outside %s, %d bytes at %#x", len(b.Buf), AddrOf(b.Buf), m.name(), len(m.buf), AddrOf(m.buf))
 	}

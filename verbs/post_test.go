@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"outboard/verbs"
 )
@@ -89,30 +90,80 @@ func TestPostRefusals(t *testing.T) {
 	})
 }
 
+// TestQueueFull fills queues. The entries of a send queue are free when a completion that tells so has been taken, and no sooner, whether
+// a peer has to take part or not.
 func TestQueueFull(t *testing.T) {
-	a, b := pairWith(t, plainFabrics[0], nil, func(in *verbs.QPInit) { in.Cap.SendWR, in.Cap.RecvWR = 3, 3 })
-	for i := range uint64(3) { // the peer has no receive: they stay
-		must(t, a.qp.PostSend(verbs.SendWR{ID: i}))
-	}
-	wantErr(t, a.qp.PostSend(verbs.SendWR{}), verbs.ErrQueueFull)
-	for i := range uint64(3) {
-		must(t, b.qp.PostRecv(verbs.RecvWR{ID: i}))
-	}
-	wantErr(t, b.qp.PostRecv(verbs.RecvWR{}), verbs.ErrQueueFull)
-	a.quiet(t, 0) // unsignaled, so nothing completes, but the entries are free
-	for i := range uint64(3) {
-		b.expect(t, i, verbs.Success)
-	}
-	for a.qp.PostSend(verbs.SendWR{ID: 9, Flags: verbs.Signaled}) != nil {
-		a.quiet(t, 0)
-	}
-	must(t, b.qp.PostRecv(verbs.RecvWR{ID: 9}))
-	a.expect(t, 9, verbs.Success)
+	eachFabric(t, func(t *testing.T, f fabricUnder) {
+		a, b := pairWith(t, f, nil, func(in *verbs.QPInit) { in.Cap.SendWR, in.Cap.RecvWR = 3, 3 })
+		mem := b.reg(t, make([]byte, 8), allRights)
+		src := a.reg(t, make([]byte, 8), verbs.LocalWrite)
+		send := verbs.SendWR{}
+		write := verbs.SendWR{Opcode: verbs.Write, SG: []verbs.SGE{src.sge()}, RemoteAddr: mem.Addr(), RKey: mem.RKey()}
+		for range 3 {
+			must(t, b.qp.PostRecv(verbs.RecvWR{ID: 1}))
+		}
+		wantErr(t, b.qp.PostRecv(verbs.RecvWR{}), verbs.ErrQueueFull)
+		for i, wrs := range [][3]verbs.SendWR{{send, write, send}, {write, write, write}, {write, send, write}} {
+			for k, wr := range wrs {
+				wr.ID = uint64(10*i + k)
+				if k == 1 {
+					wr.Flags = verbs.Signaled
+				}
+				must(t, a.qp.PostSend(wr))
+			}
+			for _, wr := range wrs {
+				if wr.Opcode == verbs.Send {
+					b.expect(t, 1, verbs.Success)
+				}
+			}
+			wantErr(t, a.qp.PostSend(write), verbs.ErrQueueFull)
+			a.expect(t, uint64(10*i+1), verbs.Success)
+			write.Flags = verbs.Signaled
+			must(t, a.qp.PostSend(write)) // one of the two that are free
+			a.expect(t, 0, verbs.Success)
+			write.Flags = 0
+		}
+		for range 3 {
+			must(t, a.qp.PostSend(write))
+		}
+		wantErr(t, a.qp.PostSend(write), verbs.ErrQueueFull) // for ever: none is signaled
+		a.quiet(t, time.Millisecond)
+		wantErr(t, a.qp.PostSend(write), verbs.ErrQueueFull)
 
-	none := newEndOn(t, a.f, a.ctx, func(in *verbs.QPInit) { in.Cap = verbs.QPCap{} })
-	none.bring(t, attrFor(none), verbs.RTS)
-	wantErr(t, none.qp.PostSend(verbs.SendWR{}), verbs.ErrQueueFull)
-	wantErr(t, none.qp.PostRecv(verbs.RecvWR{}), verbs.ErrQueueFull)
+		none := newEndOn(t, a.f, a.ctx, func(in *verbs.QPInit) { in.Cap = verbs.QPCap{} })
+		none.bring(t, attrFor(none), verbs.RTS)
+		wantErr(t, none.qp.PostSend(verbs.SendWR{}), verbs.ErrQueueFull)
+		wantErr(t, none.qp.PostRecv(verbs.RecvWR{}), verbs.ErrQueueFull)
+	})
+}
+
+// TestQueueAfterReset: a completion from before a RESET gives no entry of the new queue back.
+func TestQueueAfterReset(t *testing.T) {
+	a, b := pairWith(t, plainFabrics[0], nil, func(in *verbs.QPInit) { in.Cap.SendWR = 3 })
+	mem, src := b.reg(t, make([]byte, 8), allRights), a.reg(t, make([]byte, 8), 0)
+	write := verbs.SendWR{Opcode: verbs.Write, Flags: verbs.Signaled, SG: []verbs.SGE{src.sge()}, RemoteAddr: mem.Addr(), RKey: mem.RKey()}
+	for range 3 {
+		must(t, a.qp.PostSend(write))
+	}
+	for _, e := range []*end{a, b} {
+		must(t, e.qp.Modify(verbs.QPAttr{State: verbs.Reset}, verbs.AttrState))
+	}
+	for i, e := range []*end{a, b} {
+		e.bring(t, attrFor(e), verbs.Init)
+		at := attrFor([]*end{b, a}[i])
+		at.State = verbs.RTR
+		retryBusy(t, func() error { return e.qp.Modify(at, maskRTR) })
+		at.State = verbs.RTS
+		must(t, e.qp.Modify(at, maskRTS))
+	}
+	write.Flags = 0
+	for range 3 {
+		must(t, a.qp.PostSend(write))
+	}
+	for range 3 {
+		a.expect(t, 0, verbs.Success)
+	}
+	wantErr(t, a.qp.PostSend(write), verbs.ErrQueueFull)
 }
 
 func TestSignaling(t *testing.T) {

@@ -70,6 +70,7 @@ type QP struct {
 	fullAt   time.Time         // UC: since when the wire has no room
 	draining bool              // SQD, and requests that had begun are not complete
 	enabled  uint64            // sq.head up to which a managed queue may go
+	epoch    uint32            // changes with RESET: completions from before give nothing back
 	counters *attachedCounters // nil if there are none
 	waits    *Counter          // that the next request waits for, or nil
 	windows  int               // of type 2 bound to it
@@ -169,7 +170,14 @@ func (q *QP) Query() (QPAttr, QPInit) {
 
 // Modify changes the attributes that mask names and, with AttrState, the
 // state. The edges of the state diagram and the attributes that each
-// needs and allows are those of ibv_modify_qp. Nothing changes if it returns an error.
+// needs and allows are those of ibv_modify_qp. Nothing changes if it returns an error. The way up needs
+//
+//	to INIT  RC, UC  PKEY_INDEX PORT ACCESS_FLAGS
+//	         UD      PKEY_INDEX PORT QKEY
+//	to RTR   RC      AV PATH_MTU DEST_QPN RQ_PSN MAX_DEST_RD_ATOMIC MIN_RNR_TIMER
+//	         UC      AV PATH_MTU DEST_QPN RQ_PSN
+//	to RTS   RC      SQ_PSN TIMEOUT RETRY_CNT RNR_RETRY MAX_QP_RD_ATOMIC
+//	         UC, UD  SQ_PSN
 //
 // Moving to RTR gives ErrBusy if the queue pair was connected before and that peer
 // has not noticed the end: it does at its next poll, within milliseconds also if its host computes.
@@ -293,6 +301,7 @@ func (q *QP) reset() {
 	q.release()
 	q.state, q.attr, q.draining, q.enabled = Reset, QPAttr{}, false, 0
 	q.gone, q.fullAt = false, time.Time{}
+	q.epoch++
 	q.sq.init(q.sendCap())
 	q.rq.init(q.init.Cap)
 	q.choosePackets()

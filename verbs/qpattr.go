@@ -3,7 +3,6 @@ package verbs
 import (
 	"fmt"
 	"math/bits"
-	"strings"
 
 	"outboard/verbs/internal/ib"
 )
@@ -62,18 +61,7 @@ var attrText = [numAttrs]string{"STATE", "ACCESS_FLAGS", "PKEY_INDEX", "PORT", "
 	"MAX_DEST_RD_ATOMIC", "MIN_RNR_TIMER", "SQ_PSN", "TIMEOUT", "RETRY_CNT", "RNR_RETRY", "MAX_QP_RD_ATOMIC", "QKEY",
 	"CUR_STATE", "EN_SQD_ASYNC_NOTIFY", "ALT_PATH", "PATH_MIG_STATE"}
 
-func (m AttrMask) String() string {
-	var parts []string
-	for i, t := range attrText {
-		if m&(1<<i) != 0 {
-			parts = append(parts, t)
-		}
-	}
-	if unknown := m >> numAttrs << numAttrs; unknown != 0 {
-		parts = append(parts, fmt.Sprintf("%#x", uint32(unknown)))
-	}
-	return strings.Join(parts, "|")
-}
+func (m AttrMask) String() string { return flagsText(uint32(m), attrText[:]) }
 
 // QPAttr are the attributes of a queue pair (ibv_qp_attr).
 type QPAttr struct {

@@ -55,6 +55,9 @@ func (q *QP) completeReceive(wc WC, solicited bool) {
 		q.counters.count(CountRecv, wc.Status)
 	}
 	wc.ID, wc.QPN = w.ID, q.qpn
+	if wc.Status != Success && wc.Opcode == WCSend {
+		wc.Opcode = WCRecv
+	}
 	if q.init.Type != UD {
 		wc.SrcQP = q.attr.DestQPN
 	}

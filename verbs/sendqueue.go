@@ -21,7 +21,8 @@ type wqe struct {
 	tm      *tmEntry // of a rendezvous that the NIC serves: the request is its own
 }
 
-// sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait.
+// sendQueue is a ring of requests: [tail,next) are on the wire, [next,head) wait. Those in [free,tail) are complete, but
+// their entries are taken until the host has taken a completion that tells it so: their own, or that of a later one.
 type sendQueue struct {
 	ring             []wqe
 	sge              []SGE
@@ -30,6 +31,7 @@ type sendQueue struct {
 	maxSGE           int
 	maxInline        int
 	head, next, tail uint64
+	free             uint64
 	reads            int    // responses awaited
 	messages         uint32 // begun since RESET that take a receive
 	posted           uint32 // receives of the peer, as last seen; both modulo 2^21
@@ -48,14 +50,23 @@ func (s *sendQueue) takesReceive(o Opcode) bool {
 	return o.has(opTakesReceive) && (!s.sink || o == WriteImm)
 }
 
+// full tells whether all entries are taken.
+func (s *sendQueue) full() bool { return s.head-s.free == uint64(len(s.ring)) }
+
+// pass is the passage of a request through the empty queue, which is not full.
+func (s *sendQueue) pass() {
+	s.head++
+	s.next, s.tail = s.head, s.head
+}
+
 func (s *sendQueue) at(i uint64) *wqe { return &s.ring[i%uint64(len(s.ring))] }
 
 // PostSend posts requests to the send queue, in order. On an error the
 // requests before Error.Index are posted and the rest are not.
 //
 // ErrState before RTS; in SQD requests wait, in ERR and SQE they are accepted and flushed.
-// ErrQueueFull when the queue is full: an entry is free again when
-// its request, or a later one, has completed.
+// ErrQueueFull when the queue is full: an entry is free again when the completion of its request, or of a later one, has been taken
+// from the completion queue. So of as many requests as the queue holds at least one must be signaled (IBTA 10.8.6).
 func (q *QP) PostSend(wrs ...SendWR) error {
 	q.ctx.mu.Lock()
 	if len(wrs) == 1 && q.postLone(&wrs[0]) {
@@ -142,8 +153,8 @@ func (q *QP) checkSend(wr *SendWR) (int, *Error) {
 		return 0, opErr(op, q.name(), ErrInvalid, "%v: a queue pair of type %v has no such operation", wr.Opcode, q.init.Type)
 	case wr.Flags&^(Signaled|Inline|Solicited|Fence) != 0:
 		return 0, opErr(op, q.name(), ErrInvalid, "unknown flags %#x", uint8(wr.Flags))
-	case s.head-s.tail == uint64(len(s.ring)):
-		return 0, opErr(op, q.name(), ErrQueueFull, "%d requests outstanding", len(s.ring))
+	case s.full():
+		return 0, opErr(op, q.name(), ErrQueueFull, "%d requests of which no completion has been taken", len(s.ring))
 	case len(wr.SG) > s.maxSGE && wr.Flags&Inline == 0:
 		return 0, opErr(op, q.name(), ErrInvalid, "%d scatter/gather entries: expected at most %d", len(wr.SG), s.maxSGE)
 	}

@@ -95,7 +95,7 @@ func newSpeaker(t testing.TB, o speakerOptions) *speaker {
 	var err error
 	s.conn, err = s.port.Open(fabric.Any, 0)
 	must(t, err)
-	s.gid = ib.GIDOf(s.port.Addr())
+	s.gid = ib.LinkLocal(s.port.Addr())
 	a := o.attr
 	a.Port, a.AV, a.DestQPN = 1, s.port.Addr(), verbs.QPNOf(s.conn.Endpoint())
 	s.host.bringAny(t, a, o.to)
@@ -127,7 +127,7 @@ func (e *end) bringAny(t testing.TB, a verbs.QPAttr, to verbs.State) {
 
 // header is that of a packet of the peer, as far as all are the same.
 func (s *speaker) header(op ib.Opcode, psn uint32) ib.Header {
-	return ib.Header{Src: s.gid, Dst: ib.GIDOf(s.host.ctx.Addr()), HopLimit: 64, Opcode: op, MigReq: true, PKey: 0xffff, DestQP: s.host.qp.QPN(), PSN: psn}
+	return ib.Header{Src: s.gid, Dst: ib.LinkLocal(s.host.ctx.Addr()), HopLimit: 64, Opcode: op, MigReq: true, PKey: 0xffff, DestQP: s.host.qp.QPN(), PSN: psn}
 }
 
 // say sends a packet to the host, which does not look at it yet.

@@ -118,7 +118,7 @@ func TestUDHeader(t *testing.T) {
 				grh := dst.b[:verbs.GRHLen]
 				sgid, err := a.ctx.QueryGID(1, index)
 				must(t, err)
-				dgid, err := b.ctx.QueryGID(1, 1)
+				dgid, err := b.ctx.QueryGID(1, index)
 				must(t, err)
 				if got := binary.BigEndian.Uint32(grh); got != 6<<28|0xa5<<20|0xabcde {
 					t.Errorf("version, class and flow label %#x", got)
@@ -135,7 +135,7 @@ func TestUDHeader(t *testing.T) {
 				must(t, err)
 				attr, err := back.Query()
 				must(t, err)
-				if want := (verbs.AHAttr{DGID: sgid, Port: 1, GRH: verbs.GRH{SGIDIndex: 1, HopLimit: 9, TrafficClass: 0xa5, FlowLabel: 0xabcde}}); attr != want {
+				if want := (verbs.AHAttr{DGID: sgid, Port: 1, GRH: verbs.GRH{SGIDIndex: uint8(index), HopLimit: 9, TrafficClass: 0xa5, FlowLabel: 0xabcde}}); attr != want {
 					t.Errorf("handle %+v, want %+v", attr, want)
 				}
 				room := a.reg(t, make([]byte, 100), verbs.LocalWrite)

@@ -48,7 +48,7 @@ const (
 	TMDataValid                     // and its data is in place
 )
 
-// A WC is a work completion (ibv_wc). If Status is not Success only ID, Status, QPN
+// A WC is a work completion (ibv_wc). If Status is not Success only ID, Status, Opcode, QPN
 // and Detail mean anything.
 type WC struct {
 	ID     uint64

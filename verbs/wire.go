@@ -53,8 +53,11 @@ const (
 	maxPSNs     = 1 << 23 // numbered and not acknowledged: half of all there are (IBTA 9.7.2)
 )
 
+// ackSyndrome is that of an acknowledgement: there is no end-to-end flow control.
+var ackSyndrome = ib.AckSyndrome(ib.NoCredits)
+
 func newWire(q *QP) *wire {
-	x := &wire{starting: true, syndrome: ib.AckSyndrome(ib.NoCredits)}
+	x := &wire{starting: true, syndrome: ackSyndrome}
 	x.ready(q)
 	x.steady(q)
 	return x
@@ -107,7 +110,7 @@ func (x *wire) acked(w *wqe) bool {
 func (q *QP) sendPacket(h *ib.Header, sg []SGE, off, n int) bool {
 	c, x := q.ctx, q.wire
 	g := &q.attr.GRH
-	h.Src, h.Dst = c.gids[g.SGIDIndex], x.dst[1]
+	h.Src, h.Dst = c.gids[g.SGIDIndex], x.dst[g.SGIDIndex]
 	q.address(h, g)
 	h.DestQP = q.attr.DestQPN
 	b := ib.Seal(appendSG(h.Append(c.frame[:0], n), sg, off, n))

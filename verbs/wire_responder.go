@@ -26,7 +26,7 @@ func (q *QP) recvRequestRC(h *ib.Header, p []byte) {
 	}
 	x.nakked = false
 	if q.execute(h, p) && h.AckReq && !h.Opcode.IsAtomic() && h.Opcode != ib.RCReadRequest {
-		q.acknowledge(ib.AckSyndrome(ib.NoCredits))
+		q.acknowledge(ackSyndrome)
 	}
 }
 
@@ -291,7 +291,7 @@ func (q *QP) serve(a reply, psns uint32) bool {
 func (q *QP) answerAgain(h *ib.Header) {
 	if !h.Opcode.IsAtomic() && h.Opcode != ib.RCReadRequest {
 		if h.AckReq && !q.rx.ack {
-			q.acknowledge(ib.AckSyndrome(ib.NoCredits))
+			q.acknowledge(ackSyndrome)
 		}
 		return
 	}
@@ -344,6 +344,9 @@ func (q *QP) wireRespond() {
 		if q.counters != nil {
 			q.countAnswer(r.lastPSN())
 		}
+		if q.wire.syndrome == ackSyndrome && r.lastPSN() == ib.PSNAdd(q.wire.epsn, -1) {
+			x.ack = false // it says so too
+		}
 		x.dropReply()
 	}
 	h := &q.ctx.ibHeader
@@ -369,7 +372,7 @@ var nakCode = map[Status]ib.NAKCode{RemInvReqErr: ib.NAKInvalid, RemAccessErr: i
 func (q *QP) sendResponse(r *reply) bool {
 	x, h := q.wire, &q.ctx.ibHeader
 	if r.atomic {
-		*h = ib.Header{Opcode: ib.RCAtomicAck, PSN: r.psn, Syndrome: ib.AckSyndrome(ib.NoCredits), MSN: x.msn, Orig: r.value}
+		*h = ib.Header{Opcode: ib.RCAtomicAck, PSN: r.psn, Syndrome: ackSyndrome, MSN: x.msn, Orig: r.value}
 		return q.sendPacket(h, nil, 0, 0)
 	}
 	for {
@@ -381,7 +384,7 @@ func (q *QP) sendResponse(r *reply) bool {
 			return false
 		}
 		last := n == r.remaining
-		*h = ib.Header{Opcode: ib.ReadRespOpcode(!r.begun, last), PSN: r.psn, Syndrome: ib.AckSyndrome(ib.NoCredits), MSN: x.msn}
+		*h = ib.Header{Opcode: ib.ReadRespOpcode(!r.begun, last), PSN: r.psn, Syndrome: ackSyndrome, MSN: x.msn}
 		var sg [1]SGE
 		sg[0].Buf = b
 		if !q.sendPacket(h, sg[:], 0, int(n)) {

@@ -7,8 +7,8 @@ type SendFlags uint8
 
 const (
 	// Signaled asks for a completion also on success. Without it only a
-	// failure completes, and the entry is freed when a later signaled
-	// request of the queue completes.
+	// failure completes, and the entry is free when the completion of a later
+	// signaled request of the queue has been taken.
 	Signaled SendFlags = 1 << iota
 	// Inline copies the data while posting: the buffers are free on return and need no lkey.
 	Inline

@@ -217,13 +217,13 @@ func (b *WRBuilder) Complete() error {
 	q := b.qp
 	q.ctx.mu.Lock()
 	defer q.ctx.unlock()
-	room := uint64(len(q.sq.ring)) - (q.sq.head - q.sq.tail)
+	room := uint64(len(q.sq.ring)) - (q.sq.head - q.sq.free)
 	for i := range b.wrs {
 		w := &b.wrs[i]
 		b.point(w)
 		var err *Error
 		if w.n, err = q.checkSend(&w.wr); err == nil && uint64(i) >= room {
-			err = opErr("", q.name(), ErrQueueFull, "%d requests outstanding, and a list of %d", q.sq.head-q.sq.tail, len(b.wrs))
+			err = opErr("", q.name(), ErrQueueFull, "%d requests of which no completion has been taken, and a list of %d", q.sq.head-q.sq.free, len(b.wrs))
 		}
 		if err != nil {
 			err.Op, err.Index = "wr_complete", i

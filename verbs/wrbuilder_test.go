@@ -304,8 +304,10 @@ func TestBuildersTogether(t *testing.T) {
 			w := a.qp.Start()
 			for l := range uint64(lists) {
 				for {
+					w.Flags = verbs.Signaled // one of each list: its completion frees them all
 					for i := range uint64(length) {
 						w.SendImm(uint32(g<<16 | l<<8 | i))
+						w.Flags = 0
 					}
 					err := w.Complete()
 					if err == nil {
@@ -324,6 +326,8 @@ func TestBuildersTogether(t *testing.T) {
 	for i := range workers * lists * length {
 		must(t, b.qp.PostRecv(verbs.RecvWR{ID: uint64(i)}))
 		imms = append(imms, b.expect(t, uint64(i), verbs.Success).Imm)
+		_, err := a.cq.Poll(make([]verbs.WC, 4))
+		must(t, err)
 	}
 	wg.Wait()
 	for i := 0; i < len(imms); i += length {

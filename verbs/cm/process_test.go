@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -154,9 +155,28 @@ func (p *process) kill() {
 	must(p.t, p.cmd.Process.Kill())
 }
 
+// signal sends a signal; SIGSTOP has stopped the process when it returns.
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
 	must(p.t, p.cmd.Process.Signal(s))
+	for end := time.Now().Add(5 * time.Second); s == syscall.SIGSTOP && !p.stopped(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			p.t.Fatal("the process does not stop")
+		}
+	}
+}
+
+// stopped tells whether all threads of the process are (proc(5)).
+func (p *process) stopped() bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	must(p.t, err)
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		if _, state, _ := strings.Cut(string(stat), ") "); err == nil && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
 }
 
 func within(t *testing.T, d time.Duration, what string, f func()) {
