@@ -219,7 +219,7 @@ func (c *Context) poll() int {
 	c.visits++
 	c.tick = time.Time{}
 	if c.thread.armed.Load() {
-		c.thread.dismiss(c.port)
+		c.visit()
 	}
 	n := c.port.Poll((*receiver)(c), pollBudget)
 	if c.lanes.scant && c.visits%laneLook == 0 {

@@ -226,5 +226,8 @@ func (q *CQ) ReqNotify(solicitedOnly bool) error {
 	} else if q.armed == disarmed {
 		q.armed = armSolicited
 	}
+	if q.channel.asked.Load() {
+		q.ctx.thread.handOver()
+	}
 	return nil
 }

@@ -144,6 +144,7 @@ const yieldsPerLook = 8
 // sleep arms the port, looks once more and sleeps until it is rung.
 func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool) outcome {
 	c.sleepers.Add(1)
+	c.thread.grace.Store(0) // one of those who sleep is enough
 	defer func() {
 		c.sleepers.Add(-1)
 		c.thread.nudge()
