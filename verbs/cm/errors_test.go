@@ -290,6 +290,32 @@ func TestMTUIsNegotiated(t *testing.T) {
 		must(t, ca.Close())
 		must(t, cb.Close())
 	}
+
+	// Both tries are of one queue pair, which is prepared once.
+	l := local(t, small)
+	accepted := make(chan error, 1)
+	go func() {
+		r, err := l.Accept(soon(t))
+		if err == nil {
+			var c *Conn
+			if c, err = r.Accept(soon(t), small.params()); err == nil {
+				t.Cleanup(func() { c.Close() })
+			}
+		}
+		accepted <- err
+	}()
+	prepared := 0
+	param := large.params()
+	param.Prepare = func(qp *verbs.QP) error {
+		prepared++
+		return qp.PostRecv(make([]verbs.RecvWR, param.Init.Cap.RecvWR)...) // all that it holds
+	}
+	conn, err := Dial(soon(t), large.dev, l.Addr(), param)
+	must(t, errors.Join(err, <-accepted))
+	if conn.MTU() != 1024 || prepared != 1 {
+		t.Errorf("MTU %d, and prepared %d times, want 1024 and once", conn.MTU(), prepared)
+	}
+	must(t, conn.Close())
 }
 
 func TestOwnHostName(t *testing.T) {
