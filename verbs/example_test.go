@@ -21,15 +21,28 @@ type node struct {
 func open() *node { return openWith(verbs.Options{}) }
 
 func openWith(o verbs.Options) *node {
+	n := openDevice(o)
+	n.createQP(verbs.RC, nil)
+	return n
+}
+
+// openDevice makes what does not depend on the type of the queue pair.
+func openDevice(o verbs.Options) *node {
 	ctx, err := verbs.Devices()[0].OpenWith(o)
 	try(err)
 	pd, err := ctx.AllocPD()
 	try(err)
-	cq, err := ctx.CreateCQ(16, nil)
+	return &node{ctx: ctx, pd: pd}
+}
+
+// createQP makes a queue pair, and a completion queue that raises events on a channel, if there is one.
+func (n *node) createQP(kind verbs.QPType, ch *verbs.CompChannel) {
+	var err error
+	n.cq, err = n.ctx.CreateCQ(16, ch)
 	try(err)
-	qp, err := ctx.CreateQP(pd, verbs.QPInit{SendCQ: cq, RecvCQ: cq, Cap: verbs.QPCap{SendWR: 8, RecvWR: 8, SendSGE: 1, RecvSGE: 1}})
+	n.qp, err = n.ctx.CreateQP(n.pd, verbs.QPInit{Type: kind, SendCQ: n.cq, RecvCQ: n.cq,
+		Cap: verbs.QPCap{SendWR: 8, RecvWR: 8, SendSGE: 1, RecvSGE: 1, Inline: 32}})
 	try(err)
-	return &node{ctx, pd, cq, qp}
 }
 
 // connect takes the queue pair to RTS. The peer's address and number would come from it by a socket or a launcher.

@@ -53,7 +53,7 @@ func dial(ctx context.Context, dev *verbs.Context, address string) (*client, err
 	if c.cq, err = dev.CreateCQ(8, nil); err != nil {
 		return nil, err
 	}
-	c.conn, err = cm.Dial(ctx, dev, address, cm.Params{PD: pd,
+	c.conn, err = connect(ctx, dev, address, cm.Params{PD: pd,
 		Init: verbs.QPInit{SendCQ: c.cq, RecvCQ: c.cq, Cap: verbs.QPCap{SendWR: 4, SendSGE: 1}}})
 	if err != nil {
 		return nil, err
@@ -64,6 +64,17 @@ func dial(ctx context.Context, dev *verbs.Context, address string) (*client, err
 		return nil, errors.Join(fmt.Errorf("the server at %s says that its table has no slots", address), c.conn.Close())
 	}
 	return c, nil
+}
+
+// connect is cm.Dial, but waits for a server that has just been started and does not listen yet.
+func connect(ctx context.Context, dev *verbs.Context, address string, p cm.Params) (*cm.Conn, error) {
+	const patience, pause = 2 * time.Second, 20 * time.Millisecond
+	for start := time.Now(); ; time.Sleep(pause) {
+		conn, err := cm.Dial(ctx, dev, address, p)
+		if !errors.Is(err, cm.ErrRefused) || time.Since(start) > patience || ctx.Err() != nil {
+			return conn, err
+		}
+	}
 }
 
 func (c *client) close() error { return c.conn.Close() }

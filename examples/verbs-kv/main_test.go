@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"outboard/verbs"
+	"outboard/verbs/cm"
 )
 
 // TestMain is the program itself, or a client that fills its part of a table, in a process that a test has started.
@@ -344,6 +346,36 @@ func TestDemo(t *testing.T) {
 	}
 	if !regexp.MustCompile(`^4 clients inserted 8 pairs each and read them in \S+, with [1-9]\.\d\d reads a lookup\n$`).MatchString(out.String()) {
 		t.Errorf("got %q", out.String())
+	}
+}
+
+// TestClientFirst has a client ask before the server listens, and one that asks in vain.
+func TestClientFirst(t *testing.T) {
+	l, err := net.Listen("tcp", "localhost:0") // a port that nobody else wants now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	asked := make(chan error, 1)
+	go func() {
+		asked <- run(context.Background(), config{args: []string{"localhost:" + port, "put", "k", "v"}}, io.Discard)
+	}()
+	time.Sleep(200 * time.Millisecond)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- run(ctx, config{listen: ":" + port, slots: 4}, io.Discard) }()
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	start := time.Now()
+	err = run(context.Background(), config{args: []string{"localhost:" + port, "get", "k"}}, io.Discard)
+	if d := time.Since(start); !errors.Is(err, cm.ErrRefused) || d < time.Second || d > 10*time.Second {
+		t.Errorf("nobody listens: got %v after %v, want ErrRefused after 2 s", err, d)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var result = regexp.MustCompile(`^(\d+) round trips of (\d+) bytes in \S+: [0-9.]+ µs each way\n$`)
+var result = regexp.MustCompile(`^(\d+) round trips of (\d+) bytes: [0-9.]+ µs each way \(median of \d+ batches, [0-9.]+ to [0-9.]+\)\n$`)
 
 func check(t *testing.T, out, iters, size string) {
 	t.Helper()
@@ -35,7 +37,7 @@ func check(t *testing.T, out, iters, size string) {
 
 func TestOneProcess(t *testing.T) {
 	var out bytes.Buffer
-	if err := run("", nil, 100, 50, &out); err != nil {
+	if err := (config{size: 100, iters: 50}).run(&out); err != nil {
 		t.Fatal(err)
 	}
 	listening, rest, _ := strings.Cut(out.String(), "\n")
@@ -87,22 +89,45 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
+// TestClientFirst starts the client before the server, as a shell may that has the server in the background.
+func TestClientFirst(t *testing.T) {
+	l, err := net.Listen("tcp", "localhost:0") // a port that nobody else wants now
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	client, out := program(t, "-iters", "5", "localhost:"+port)
+	time.Sleep(200 * time.Millisecond)
+	server, _ := program(t, "-listen", ":"+port)
+	got, err := io.ReadAll(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, string(got), "5", "64")
+	if err := errors.Join(client.Wait(), server.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for _, tt := range []struct {
 		name, listen, args string
+		trace              string
 		size, iters        int
 		want               string
 	}{
-		{"small", "", "", 7, 1, "-size 7: want 8 to"},
-		{"no iterations", "", "", 8, 0, "-iters 0: want 1 to"},
-		{"both", ":0", "localhost:1", 8, 1, "either"},
-		{"two", "", "localhost:1 localhost:2", 8, 1, "either"},
-		{"nobody listens", "", "localhost:1", 8, 1, "connection refused"},
-		{"no address", "", "x", 8, 1, "expected host:port"},
-		{"nowhere to listen", "x", "", 8, 1, "expected host:port"},
+		{"small", "", "", "", 7, 1, "-size 7: want 8 to"},
+		{"no iterations", "", "", "", 8, 0, "-iters 0: want 1 to"},
+		{"both", ":0", "localhost:1", "", 8, 1, "either"},
+		{"two", "", "localhost:1 localhost:2", "", 8, 1, "either"},
+		{"nobody listens", "", "localhost:1", "", 8, 1, "connection refused"},
+		{"no address", "", "x", "", 8, 1, "expected host:port"},
+		{"nowhere to trace", "", "", t.TempDir(), 8, 1, "is a directory"},
+		{"nowhere to listen", "x", "", "", 8, 1, "expected host:port"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := run(tt.listen, strings.Fields(tt.args), tt.size, tt.iters, io.Discard)
+			err := config{listen: tt.listen, trace: tt.trace, size: tt.size, iters: tt.iters, args: strings.Fields(tt.args)}.run(io.Discard)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want it to contain %q", err, tt.want)
 			}

@@ -141,20 +141,21 @@ func (c *Conn) destroy() error {
 	return c.qp.Destroy()
 }
 
-// makeQP makes the queue pair, if the caller has not, and takes it to INIT.
-func (c *Conn) makeQP(p *Params, param ConnParam) error {
-	c.qp = p.QP
-	if c.qp == nil {
-		qp, err := c.a.dev.CreateQP(p.PD, p.Init)
-		if err != nil {
-			return err
-		}
-		c.qp, c.ours = qp, true
+// makeQP makes the queue pair, if the caller has not: then it is not ours.
+func (p *Params) makeQP(dev *verbs.Context) (qp *verbs.QP, ours bool, err error) {
+	if p.QP == nil {
+		qp, err = dev.CreateQP(p.PD, p.Init)
+		return qp, true, err
 	}
-	have, _ := c.qp.Query()
+	have, _ := p.QP.Query()
 	if have.State != verbs.Reset && have.State != verbs.Init {
-		return fmt.Errorf("%w: queue pair %#x in %v: expected RESET or INIT", ErrInvalid, c.qp.QPN(), have.State)
+		return nil, false, fmt.Errorf("%w: queue pair %#x in %v: expected RESET or INIT", ErrInvalid, p.QP.QPN(), have.State)
 	}
+	return p.QP, false, nil
+}
+
+// initQP takes a queue pair to INIT.
+func (p *Params) initQP(qp *verbs.QP, param ConnParam) error {
 	access := p.Access
 	if access == 0 {
 		access = verbs.RemoteWrite
@@ -162,10 +163,10 @@ func (c *Conn) makeQP(p *Params, param ConnParam) error {
 			access |= verbs.RemoteRead | verbs.RemoteAtomic
 		}
 	}
-	err := c.qp.Modify(verbs.QPAttr{State: verbs.Init, Port: verbs.PortNum, Access: access},
+	err := qp.Modify(verbs.QPAttr{State: verbs.Init, Port: verbs.PortNum, Access: access},
 		verbs.AttrState|verbs.AttrPKeyIndex|verbs.AttrPort|verbs.AttrAccess)
 	if err == nil && p.Prepare != nil {
-		err = p.Prepare(c.qp)
+		err = p.Prepare(qp)
 	}
 	return err
 }

@@ -14,19 +14,42 @@ import (
 //
 // Errors: *RejectedError if the peer refuses, which is ErrRefused if nobody listens; ErrUnreachable if there is no such peer or it
 // does not answer, then also ErrTimeout, or goes away meanwhile; ErrAddress; ErrInvalid for parameters out of range; ctx's error; or that of
-// the queue pair. A queue pair of the caller's is then in INIT, unless the error is of the last moment and it is in RTR or RTS.
+// the queue pair. What is wrong with the parameters or the queue pair shows before anybody is asked. A queue pair of the caller's is then
+// in the state that it had if no NIC was found at the address; else in INIT, unless the error is of the last moment and it is in RTR or RTS.
 func Dial(ctx context.Context, dev *verbs.Context, address string, p Params) (*Conn, error) {
 	const op = "dial"
-	param, err := p.check(op, MaxRequestData)
+	param, err := p.check(op, address, MaxRequestData)
 	if err != nil {
 		return nil, err
 	}
+	qp, ours, err := p.makeQP(dev)
+	if err != nil {
+		return nil, &Error{Op: op, Addr: address, Err: err}
+	}
+	conn, err := dialWith(ctx, dev, address, p, param, qp)
+	if err == nil {
+		conn.ours = ours
+		return conn, nil
+	}
+	if ours {
+		_ = qp.Destroy() // the error that counts is the first
+	}
+	return nil, err
+}
+
+// dialWith connects a queue pair in RESET or INIT, and leaves it alone if that fails.
+func dialWith(ctx context.Context, dev *verbs.Context, address string, p Params, param ConnParam, qp *verbs.QP) (*Conn, error) {
+	const op = "dial"
 	peer, port, err := resolve(ctx, dev, address)
 	if err != nil {
 		return nil, err
 	}
+	param.clip(dev)
+	if err := p.initQP(qp, param); err != nil {
+		return nil, &Error{Op: op, Addr: address, Err: err}
+	}
 	for stale := false; ; {
-		conn, err := dial(ctx, dev, peer, port, p, param)
+		conn, err := dial(ctx, dev, peer, port, p, param, qp)
 		var rej *RejectedError
 		switch {
 		case err == nil:
@@ -41,15 +64,20 @@ func Dial(ctx context.Context, dev *verbs.Context, address string, p Params) (*C
 	}
 }
 
-func dial(ctx context.Context, dev *verbs.Context, peer string, port uint16, p Params, param ConnParam) (*Conn, error) {
+func dial(ctx context.Context, dev *verbs.Context, peer string, port uint16, p Params, param ConnParam, qp *verbs.QP) (*Conn, error) {
 	a, err := agentOf(dev)
 	if err != nil {
 		return nil, err
 	}
 	c := newConn(a, peer)
+	c.qp = qp
 	reason := ConsumerReject
 	if err := c.dial(ctx, port, &p, param, &reason); err != nil {
 		c.cancel(reason)
+		var rej *RejectedError
+		if errors.As(err, &rej) {
+			rej.port = port
+		}
 		return nil, err
 	}
 	return c, nil
@@ -57,14 +85,7 @@ func dial(ctx context.Context, dev *verbs.Context, peer string, port uint16, p P
 
 // dial takes the connection up. In an error it leaves what the peer is to be told.
 func (c *Conn) dial(ctx context.Context, port uint16, p *Params, param ConnParam, reason *RejectReason) error {
-	param.clip(c.a.dev)
-	if err := c.makeQP(p, param); err != nil {
-		return err
-	}
 	_, made := c.qp.Query()
-	if made.Type == verbs.UD {
-		return fail("dial", "", ErrInvalid, "a queue pair of UD is not connected")
-	}
 	code := c.a.maxMTU
 	if p.MTU != 0 {
 		code = mtuCode(p.MTU)

@@ -71,9 +71,20 @@ type RejectedError struct {
 	PrivateData []byte // 148 bytes of ConsumerReject: what Request.Reject was given and zeros
 
 	info []byte
+	port uint16 // that was dialed, or 0
 }
 
-func (e *RejectedError) Error() string { return "rejected: " + e.Reason.String() }
+func (e *RejectedError) Error() string {
+	if e.Reason == InvalidServiceID && e.port != 0 {
+		return nobodyListens(e.port).Error()
+	}
+	return "rejected: " + e.Reason.String()
+}
+
+// nobodyListens is what a dialer gets whose port nobody holds, whoever tells: the machine, or the NIC.
+func nobodyListens(port uint16) error {
+	return fmt.Errorf("%w: nobody listens at port %d", ErrRefused, port)
+}
 
 // offersMTU tells whether the peer has refused a path MTU, in bytes or 0 for the port's, and says which smaller one would do.
 func (e *RejectedError) offersMTU(asked int) bool {

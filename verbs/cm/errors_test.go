@@ -3,6 +3,7 @@ package cm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -55,6 +56,14 @@ func TestNobodyListens(t *testing.T) {
 		if !errors.Is(err, ErrRefused) || !errors.As(err, &rej) || rej.Reason != InvalidServiceID {
 			t.Errorf("got %v, want ErrRefused with reason 8", err)
 		}
+		// The same words as those of a name that nobody holds.
+		const free = 1
+		_, byName := Dial(soon(t), a.dev, fmt.Sprintf("localhost:%d", free), a.params())
+		at := At(b.dev.Addr(), free)
+		_, byNIC := Dial(soon(t), a.dev, at, a.params())
+		if got, want := byNIC.Error(), strings.Replace(byName.Error(), "localhost:1", at, 1); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	})
 }
 
@@ -78,7 +87,14 @@ func TestDialErrors(t *testing.T) {
 	must(t, used.Modify(verbs.QPAttr{State: verbs.Init, Port: 1}, verbs.AttrState|verbs.AttrPKeyIndex|verbs.AttrPort|verbs.AttrAccess))
 	must(t, used.Modify(verbs.QPAttr{State: verbs.Err}, verbs.AttrState))
 	wrong := errors.New("wrong")
-	const silence = "a silent port"
+	udInit := good.Init
+	udInit.Type = verbs.UD
+	ud, err := a.dev.CreateQP(a.pd, udInit)
+	must(t, err)
+	destroyed, err := a.dev.CreateCQ(1, nil)
+	must(t, err)
+	must(t, destroyed.Destroy())
+	const silence, nobody = "a silent port", "localhost:1"
 	for _, tt := range []struct {
 		name, address string
 		p             Params
@@ -101,22 +117,37 @@ func TestDialErrors(t *testing.T) {
 		{"a long NIC", strings.Repeat("a", 201) + "/5", good, ErrAddress},
 		{"brackets", "[::1:5", good, ErrAddress},
 		{"nothing", "", good, ErrAddress},
-		{"no protection domain", l.Addr(), edit(func(p *Params) { p.PD = nil }), ErrInvalid},
-		{"another's protection domain", l.Addr(), edit(func(p *Params) { p.PD = other.pd }), verbs.ErrInvalid},
+		// Nobody listens there, and nobody is asked.
+		{"no completion queue for sends", nobody, edit(func(p *Params) { p.Init.SendCQ = nil }), ErrInvalid},
+		{"no completion queue for receives", nobody, edit(func(p *Params) { p.Init.RecvCQ = nil }), ErrInvalid},
+		{"another's completion queue", nobody, edit(func(p *Params) { p.Init.RecvCQ = other.cq }), verbs.ErrInvalid},
+		{"a completion queue that is gone", nobody, edit(func(p *Params) { p.Init.SendCQ = destroyed }), verbs.ErrInvalid},
+		{"a queue that is too deep", nobody, edit(func(p *Params) { p.Init.Cap.SendWR = 1 << 30 }), verbs.ErrInvalid},
+		{"no such type", nobody, edit(func(p *Params) { p.Init.Type = 9 }), ErrInvalid},
+		{"a queue pair of UD", nobody, edit(func(p *Params) { p.QP = ud }), ErrInvalid},
+		{"no protection domain", nobody, edit(func(p *Params) { p.PD = nil }), ErrInvalid},
+		{"another's protection domain", nobody, edit(func(p *Params) { p.PD = other.pd }), verbs.ErrInvalid},
 		{"too much private data", l.Addr(), edit(func(p *Params) { p.PrivateData = make([]byte, MaxRequestData+1) }), ErrInvalid},
 		{"retries", l.Addr(), edit(func(p *Params) { p.Conn = &ConnParam{RetryCount: 8} }), ErrInvalid},
 		{"RNR retries", l.Addr(), edit(func(p *Params) { p.Conn = &ConnParam{RNRRetryCount: 8} }), ErrInvalid},
 		{"MTU", l.Addr(), edit(func(p *Params) { p.MTU = 1000 }), ErrInvalid},
 		{"acknowledgement timeout", l.Addr(), edit(func(p *Params) { p.AckTimeout = 32 }), ErrInvalid},
-		{"UD", l.Addr(), edit(func(p *Params) { p.Init.Type = verbs.UD }), verbs.ErrInvalid},
-		{"a queue pair in ERR", l.Addr(), edit(func(p *Params) { p.QP = used }), ErrInvalid},
+		{"UD", nobody, edit(func(p *Params) { p.Init.Type = verbs.UD }), ErrInvalid},
+		{"a queue pair in ERR", nobody, edit(func(p *Params) { p.QP = used }), ErrInvalid},
 		{"Prepare", l.Addr(), edit(func(p *Params) { p.Prepare = func(*verbs.QP) error { return wrong } }), wrong},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
 			c, err := Dial(soon(t), a.dev, tt.address, tt.p)
 			if !errors.Is(err, tt.want) || c != nil {
-				t.Errorf("got %v, want %v", err, tt.want)
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+			text := err.Error()
+			if !strings.HasPrefix(text, "cm: dial") || strings.Count(text, "cm: ") != 1 || !strings.Contains(text, fmt.Sprintf("%.200s", tt.address)) {
+				t.Errorf("got %q, want it to say once that cm failed to dial %s", text, tt.address)
+			}
+			if tt.want == ErrInvalid && tt.p.qpType() == verbs.UD && !strings.Contains(text, tt.address+": queue pair of type UD: expected RC or UC") {
+				t.Errorf("got %q, want it to name the type", text)
 			}
 			if tt.name == silence && !errors.Is(err, ErrTimeout) {
 				t.Errorf("%v is not ErrTimeout", err)
@@ -127,6 +158,7 @@ func TestDialErrors(t *testing.T) {
 		})
 	}
 	must(t, used.Destroy())
+	must(t, ud.Destroy())
 	must(t, a.cq.Destroy()) // no queue pair uses it
 }
 
@@ -258,6 +290,32 @@ func TestMTUIsNegotiated(t *testing.T) {
 		must(t, ca.Close())
 		must(t, cb.Close())
 	}
+
+	// Both tries are of one queue pair, which is prepared once.
+	l := local(t, small)
+	accepted := make(chan error, 1)
+	go func() {
+		r, err := l.Accept(soon(t))
+		if err == nil {
+			var c *Conn
+			if c, err = r.Accept(soon(t), small.params()); err == nil {
+				t.Cleanup(func() { c.Close() })
+			}
+		}
+		accepted <- err
+	}()
+	prepared := 0
+	param := large.params()
+	param.Prepare = func(qp *verbs.QP) error {
+		prepared++
+		return qp.PostRecv(make([]verbs.RecvWR, param.Init.Cap.RecvWR)...) // all that it holds
+	}
+	conn, err := Dial(soon(t), large.dev, l.Addr(), param)
+	must(t, errors.Join(err, <-accepted))
+	if conn.MTU() != 1024 || prepared != 1 {
+		t.Errorf("MTU %d, and prepared %d times, want 1024 and once", conn.MTU(), prepared)
+	}
+	must(t, conn.Close())
 }
 
 func TestOwnHostName(t *testing.T) {

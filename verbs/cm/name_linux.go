@@ -93,7 +93,7 @@ func ask(ctx context.Context, port uint16) (nic string, pid int, err error) {
 func askWithin(ctx context.Context, port uint16) (nic string, pid int, err error) {
 	c, err := new(net.Dialer).DialContext(ctx, "unix", socketName(port).Name)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return "", 0, fmt.Errorf("%w: nobody listens at port %d", ErrRefused, port)
+		return "", 0, nobodyListens(port)
 	} else if err != nil {
 		return "", 0, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}

@@ -59,8 +59,8 @@ const (
 	minRNRTimer       = 12 // 640 µs
 )
 
-// check returns the parameters with the defaults filled in.
-func (p *Params) check(op string, maxData int) (ConnParam, error) {
+// check returns the parameters with the defaults filled in. addr is the peer.
+func (p *Params) check(op, addr string, maxData int) (ConnParam, error) {
 	c := DefaultConnParam
 	if p.Conn != nil {
 		c = *p.Conn
@@ -68,19 +68,24 @@ func (p *Params) check(op string, maxData int) (ConnParam, error) {
 	if p.AckTimeout == 0 {
 		p.AckTimeout = defaultAckTimeout
 	}
+	kind := p.qpType()
 	switch {
 	case p.QP == nil && p.PD == nil:
-		return c, fail(op, "", ErrInvalid, "neither a queue pair nor a protection domain to make one in")
+		return c, fail(op, addr, ErrInvalid, "neither a queue pair nor a protection domain to make one in")
+	case p.QP == nil && (p.Init.SendCQ == nil || p.Init.RecvCQ == nil):
+		return c, fail(op, addr, ErrInvalid, "a queue pair needs a send and a receive completion queue")
+	case kind != verbs.RC && kind != verbs.UC:
+		return c, fail(op, addr, ErrInvalid, "queue pair of type %v: expected RC or UC", kind)
 	case len(p.PrivateData) > maxData:
-		return c, fail(op, "", ErrInvalid, "%d bytes of private data: expected at most %d", len(p.PrivateData), maxData)
+		return c, fail(op, addr, ErrInvalid, "%d bytes of private data: expected at most %d", len(p.PrivateData), maxData)
 	case c.RetryCount > 7:
-		return c, fail(op, "", ErrInvalid, "retry count %d: expected 0 to 7", c.RetryCount)
+		return c, fail(op, addr, ErrInvalid, "retry count %d: expected 0 to 7", c.RetryCount)
 	case c.RNRRetryCount > 7:
-		return c, fail(op, "", ErrInvalid, "RNR retry count %d: expected 0 to 7", c.RNRRetryCount)
+		return c, fail(op, addr, ErrInvalid, "RNR retry count %d: expected 0 to 7", c.RNRRetryCount)
 	case p.AckTimeout > 31:
-		return c, fail(op, "", ErrInvalid, "acknowledgement timeout %d: expected 0 to 31", p.AckTimeout)
+		return c, fail(op, addr, ErrInvalid, "acknowledgement timeout %d: expected 0 to 31", p.AckTimeout)
 	case p.MTU != 0 && mtuCode(p.MTU) == 0:
-		return c, fail(op, "", ErrInvalid, "path MTU %d: expected 256, 512, 1024, 2048 or 4096", p.MTU)
+		return c, fail(op, addr, ErrInvalid, "path MTU %d: expected 256, 512, 1024, 2048 or 4096", p.MTU)
 	}
 	return c, nil
 }

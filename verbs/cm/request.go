@@ -52,7 +52,7 @@ func (r *Request) PrivateData() []byte { return append([]byte(nil), r.req.Privat
 // any other error it is over, and the peer has been told so.
 func (r *Request) Accept(ctx context.Context, p Params) (*Conn, error) {
 	const op = "accept"
-	param, err := p.check(op, MaxAcceptData)
+	param, err := p.check(op, r.RemoteAddr(), MaxAcceptData)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,12 @@ func (c *Conn) accept(ctx context.Context, r *Request, p *Params, param ConnPara
 	param.clip(c.a.dev)
 	param.meet(req.ResponderResources, req.InitiatorDepth)
 	param.RetryCount = req.RetryCount
-	if err := c.makeQP(p, param); err != nil {
+	qp, ours, err := p.makeQP(c.a.dev)
+	if err != nil {
+		return err
+	}
+	c.qp, c.ours = qp, ours
+	if err := p.initQP(qp, param); err != nil {
 		return err
 	}
 	_, made := c.qp.Query()

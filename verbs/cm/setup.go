@@ -1,6 +1,7 @@
 package cm
 
 import (
+	"fmt"
 	"time"
 
 	"outboard/verbs/internal/ib"
@@ -187,7 +188,7 @@ func (m *machine) recvREP(from string, tid uint64, r *ib.REP) {
 		x.state, x.deadline, x.last = repRcvd, time.Time{}, nil
 		if r.LocalQPN <= ib.QP1 || r.LocalCommID == 0 {
 			m.giveUp(x, UnsupportedRequest, nil)
-			m.tell(x, ConnectError, fail("connect", from, ErrInvalid, "the peer's queue pair %#x", r.LocalQPN))
+			m.tell(x, ConnectError, fmt.Errorf("%w: queue pair %#x of the peer: expected more than 1", ErrInvalid, r.LocalQPN))
 			return
 		}
 		m.tell(x, ConnectResponse, nil)
