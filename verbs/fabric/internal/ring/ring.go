@@ -51,6 +51,22 @@ func (g Geometry) Check() error {
 	return nil
 }
 
+const (
+	// minWindow is the part of a bulk area that a sender uses at first, in bytes.
+	minWindow = 128 << 10
+	// widenAfter is the number of laps in it after which it is doubled.
+	widenAfter = 16
+)
+
+// window returns how much of the bulk area a sender uses at first, a power of two.
+func (g Geometry) window() int {
+	w := min(minWindow, g.Bulk)
+	for w < 4*g.MTU {
+		w *= 2
+	}
+	return w
+}
+
 // Size returns the bytes that a ring of this shape takes, a multiple of Align.
 func (g Geometry) Size() int { return ControlLen + g.Slots*SlotLen + g.Bulk }
 
