@@ -13,7 +13,8 @@
 // the memory which a lane touches is a small part of what it has carried. A stream so gets a window that is larger
 // than the caches of one core. In a smaller one the sender writes where the receiver has just read, which costs a message
 // between the cores for each cache line, an order of magnitude more than the copy. The receiver learns how wide the window
-// is from where payloads lie, and publishes a quarter of it at a time.
+// is from where payloads lie, and publishes a quarter of it at a time. In ordinary memory the window's second half is made
+// when it is doubled.
 //
 // The receiver counts the packets that it has released in the control block. The
 // sender looks there only when it believes the ring to be full, or when it is

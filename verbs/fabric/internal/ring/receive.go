@@ -72,8 +72,11 @@ func (r *Receiver) Peek(h *fabric.Header) ([]byte, Status) {
 	}
 	n &^= bulkFlag
 	off := *(*uint32)(unsafe.Pointer(&sl.data))
-	size := uint32(r.ring.geo.Bulk)
-	if n > uint32(r.ring.geo.MTU) || off > size || n > size-off {
+	if n > uint32(r.ring.geo.MTU) || off >= uint32(r.ring.geo.Bulk) || uint64(n) > r.ring.geo.piece(uint64(off)) {
+		return nil, Corrupt
+	}
+	mem := r.ring.at(uint64(off))
+	if mem == nil {
 		return nil, Corrupt
 	}
 	r.cur = n
@@ -81,7 +84,7 @@ func (r *Receiver) Peek(h *fabric.Header) ([]byte, Status) {
 		r.bulkBatch = end / 4
 	}
 	*h = sl.head
-	return unsafe.Slice((*byte)(unsafe.Add(r.ring.bulk, off)), n), Packet
+	return unsafe.Slice((*byte)(mem), n), Packet
 }
 
 // Status tells what is at the head of the ring without touching the packet.

@@ -56,10 +56,10 @@ func TestFirstWindow(t *testing.T) {
 		g    Geometry
 		want int
 	}{
+		{"smallest", Geometry{8, 512, 96}, 512},
 		{"all of a small area", Geometry{8, 1024, 256}, 1024},
-		{"part of a large one", Geometry{128, 2 << 20, 16 << 10}, minWindow},
-		{"four large packets", Geometry{128, 2 << 20, 100 << 10}, 512 << 10},
-		{"packets of a quarter", Geometry{8, 1 << 20, 1 << 18}, 1 << 20},
+		{"part of a large one", Geometry{128, 2 << 20, 16 << 10}, 64 << 10},
+		{"odd MTU", Geometry{128, 2 << 20, 16<<10 + 1}, 128 << 10},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if w := test.g.window(); w != test.want {
@@ -70,8 +70,15 @@ func TestFirstWindow(t *testing.T) {
 }
 
 // ends returns the two ends of a new ring whose next packet has the number pos.
-func ends(g Geometry, pos uint64) (*Sender, *Receiver) {
-	r := New(g)
+func ends(g Geometry, pos uint64) (*Sender, *Receiver) { return endsOf(New(g), pos) }
+
+// shared makes a ring in one piece of memory, as processes share it.
+func shared(g Geometry) Ring {
+	mem := make([]byte, g.Size()+Align)
+	return At(unsafe.Pointer(&mem[-uintptr(unsafe.Pointer(&mem[0]))&(Align-1)]), g)
+}
+
+func endsOf(r Ring, pos uint64) (*Sender, *Receiver) {
 	s, v := NewSender(r), NewReceiver(r)
 	s.head, s.tail = pos, pos
 	v.pos, v.published, v.want = pos, pos, uint32(pos+1)
@@ -161,19 +168,12 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// narrow makes both ends of a new ring begin with a window of w bytes.
-func narrow(s *Sender, v *Receiver, w int) {
-	s.window, v.bulkBatch = uint64(w), uint32(w/4)
-}
-
 // A window that is doubled while packets are in flight does what a queue does, and all who are in flight fit in it.
 func TestWideningModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		window := 512 << rapid.IntRange(0, 1).Draw(t, "window")
-		g := Geometry{Slots: 8 << rapid.IntRange(0, 3).Draw(t, "slots"), Bulk: window << rapid.IntRange(0, 3).Draw(t, "doublings")}
-		g.MTU = rapid.IntRange(Inline, window/4).Draw(t, "mtu")
-		s, v := ends(g, 0)
-		narrow(s, v, window)
+		g := Geometry{Slots: 8 << rapid.IntRange(0, 3).Draw(t, "slots"), MTU: rapid.IntRange(Inline, 256).Draw(t, "mtu")}
+		g.Bulk = g.window() << rapid.IntRange(0, 3).Draw(t, "doublings")
+		s, v := endsOf(rapid.SampledFrom([]func(Geometry) Ring{New, shared}).Draw(t, "memory")(g), 0)
 		depth := rapid.IntRange(1, g.Slots).Draw(t, "depth")
 		var queue [][]byte
 		next, seen := 0, 0
@@ -209,9 +209,7 @@ func TestWideningModel(t *testing.T) {
 // The memory that a lane touches is a small part of what it has carried, and a stream comes to use all of it.
 func TestWindowFollowsTraffic(t *testing.T) {
 	g := Geometry{Slots: 8, Bulk: 16 << 10, MTU: 128}
-	const window = 512
-	s, v := ends(g, 0)
-	narrow(s, v, window)
+	s, v := endsOf(shared(g), 0)
 	var h fabric.Header
 	touched, carried := 0, 0
 	for touched < g.Bulk {
@@ -222,7 +220,7 @@ func TestWindowFollowsTraffic(t *testing.T) {
 		touched = max(touched, int(uintptr(unsafe.Pointer(&b[0]))-uintptr(v.ring.bulk))+len(b))
 		v.Release(true)
 		carried += g.MTU
-		if touched > max(window, 2*carried/widenAfter+g.MTU) {
+		if touched > max(g.window(), 2*carried/widenAfter+g.MTU) {
 			t.Fatalf("%d bytes touched, %d carried", touched, carried)
 		}
 		if carried > 4*widenAfter*g.Bulk {
@@ -234,11 +232,40 @@ func TestWindowFollowsTraffic(t *testing.T) {
 	}
 }
 
+// What a sender that breaks the rules can say of memory that grows: nothing lies where there is none yet, or across two areas.
+func TestCorruptExtension(t *testing.T) {
+	g := Geometry{Slots: 8, Bulk: 4096, MTU: 128}
+	for _, test := range []struct {
+		name string
+		off  uint32
+		want Status
+	}{
+		{"first window", 512 - 128, Packet},
+		{"across its end", 512 - 127, Corrupt},
+		{"second area", 1024 - 128, Packet},
+		{"across its end, too", 1024 - 127, Corrupt},
+		{"an area that is not there", 1024, Corrupt},
+		{"the end of the ring", 4096 - 128, Corrupt},
+		{"past it", 4096, Corrupt},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, v := ends(g, 0)
+			s.ring.extend(512)
+			var h fabric.Header
+			sl := v.next()
+			binary.NativeEndian.PutUint32(sl.data[:], test.off)
+			sl.word.Store(1<<32 | bulkFlag | 128)
+			if _, st := v.Peek(&h); st != test.want {
+				t.Fatalf("status %d, want %d", st, test.want)
+			}
+		})
+	}
+}
+
 // A stream between two goroutines, for the race detector.
 func TestConcurrent(t *testing.T) {
 	const n = 20000
 	s, v := ends(Geometry{Slots: 8, Bulk: 8 << 10, MTU: 256}, 0)
-	narrow(s, v, 1024)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range n {

@@ -70,7 +70,7 @@ func (s *Sender) Put(h *fabric.Header, a, b []byte) bool {
 		if !ok {
 			return false
 		}
-		bulk := unsafe.Slice((*byte)(unsafe.Add(s.ring.bulk, off)), n)
+		bulk := unsafe.Slice((*byte)(s.ring.at(off)), n)
 		copy(bulk, a)
 		copy(bulk[len(a):], b)
 		*(*uint32)(unsafe.Pointer(&sl.data)) = uint32(off)
@@ -108,7 +108,7 @@ func (s *Sender) reserve(n int) (off uint64, ok bool) {
 	}
 	take := uint64(n+lineLen-1) &^ (lineLen - 1)
 	start := s.bulkHead
-	if left := s.window - start&(s.window-1); take > left {
+	if left := s.ring.geo.piece(start & (s.window - 1)); take > left {
 		start += left
 	}
 	if start+take-s.bulkTail > s.window {
@@ -121,6 +121,7 @@ func (s *Sender) reserve(n int) (off uint64, ok bool) {
 	// are of the lap before, and if that is an even one, they are where a window of twice the size has them, too.
 	if start&(2*s.window-1) == s.window && start >= widenAfter*s.window && s.window < uint64(s.ring.geo.Bulk) {
 		s.window *= 2
+		s.ring.extend(s.window / 2)
 	}
 	s.bulkHead = start + take
 	return start & (s.window - 1), true
