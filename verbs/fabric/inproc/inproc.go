@@ -35,7 +35,7 @@ type Options struct {
 	Endpoints int // 1,024, at most 4,032
 	Regions   int // 65,536; a multiple of 256
 	Slots     int // packets that a ring holds, 64; a power of two
-	Bulk      int // bytes that a ring holds of payloads above 96 bytes, 32 KiB; a power of two
+	Bulk      int // bytes that a ring holds of payloads above 96 bytes, 2 MiB, made as far as a stream needs it; a power of two
 	MTU       int // largest payload in bytes, 8 KiB; at most Bulk/4
 	Memory    int // bytes that AllocMem gives out in all, 16 GiB
 }
@@ -48,7 +48,7 @@ func (o Options) filled() Options {
 		{&o.Endpoints, 1024},
 		{&o.Regions, 65536},
 		{&o.Slots, 64},
-		{&o.Bulk, 32 << 10},
+		{&o.Bulk, 2 << 20},
 		{&o.MTU, 8 << 10},
 		{&o.Memory, 16 << 30},
 	} {

@@ -82,7 +82,7 @@ func TestOptions(t *testing.T) {
 		"regions":   {Regions: 100},
 		"slots":     {Slots: 100},
 		"bulk":      {Bulk: 100},
-		"MTU":       {MTU: 64 << 10},
+		"MTU":       {MTU: 1 << 20},
 		"memory":    {Memory: -1},
 	} {
 		t.Run(name, func(t *testing.T) {

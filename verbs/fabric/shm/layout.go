@@ -10,7 +10,7 @@ import (
 
 const (
 	magic   = 0x6472616f6274756f // "outboard"
-	version = 1
+	version = 2
 
 	pageLen  = 4 << 10
 	hugeLen  = 2 << 20

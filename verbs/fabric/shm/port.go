@@ -21,7 +21,7 @@ type Options struct {
 	Endpoints int  // 1,024, at most 4,032
 	Regions   int  // 65,536; a multiple of 256
 	Slots     int  // packets that a ring holds, 128; a power of two
-	Bulk      int  // bytes that a ring holds of payloads above 96 bytes, 128 KiB; a power of two
+	Bulk      int  // bytes that a ring holds of payloads above 96 bytes, 2 MiB, touched as far as a stream needs it; a power of two
 	MTU       int  // largest payload in bytes, 16 KiB; at most Bulk/4
 	Memory    int  // bytes that AllocMem can give out, as many as the machine has; rounded up to 2 MiB
 	NoCMA     bool // act as if the kernel forbade cross-memory attach
@@ -39,7 +39,7 @@ func (o Options) shape() shape {
 		regions:   def(o.Regions, 65536),
 		ring: ring.Geometry{
 			Slots: def(o.Slots, 128),
-			Bulk:  def(o.Bulk, 128<<10),
+			Bulk:  def(o.Bulk, 2<<20),
 			MTU:   def(o.MTU, 16<<10),
 		},
 		memory: (def(o.Memory, machineMemory()) + hugeLen - 1) &^ (hugeLen - 1),

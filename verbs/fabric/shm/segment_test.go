@@ -143,7 +143,7 @@ func TestOptions(t *testing.T) {
 		"regions":    {Regions: 100},
 		"slots":      {Slots: 100},
 		"bulk":       {Bulk: 100},
-		"MTU":        {MTU: 64 << 10},
+		"MTU":        {MTU: 1 << 20},
 		"small MTU":  {MTU: 1},
 		"memory":     {Memory: 1 << 50},
 		"negative M": {Memory: -8 << 20},

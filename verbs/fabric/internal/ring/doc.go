@@ -9,6 +9,13 @@
 // the word and the header: such a packet moves one line from core to core.
 // A larger payload lies in one piece in the bulk area, and the slot says where.
 //
+// A sender uses the beginning of the bulk area, the window, as a ring, and doubles the window after so many laps that
+// the memory which a lane touches is a small part of what it has carried. A stream so gets a window that is larger
+// than the caches of one core. In a smaller one the sender writes where the receiver has just read, which costs a message
+// between the cores for each cache line, an order of magnitude more than the copy. The receiver learns how wide the window
+// is from where payloads lie, and publishes a quarter of it at a time. In ordinary memory the window's second half is made
+// when it is doubled.
+//
 // The receiver counts the packets that it has released in the control block. The
 // sender looks there only when it believes the ring to be full, or when it is
 // asked how far the receiver got. So the receiver stores the count in batches.

@@ -26,7 +26,7 @@ type Receiver struct {
 	bulk  uint32 // bytes of bulk area since the last publication
 	cur   uint32 // bytes of bulk area of the packet that Peek returned
 
-	bulkBatch uint32
+	bulkBatch uint32 // bytes of bulk area that may stay unpublished
 	pos       uint64 // packets released
 	published uint64 // packets released and published
 	batch     uint64 // packets that may stay unpublished
@@ -40,7 +40,7 @@ func NewReceiver(r Ring) Receiver {
 		mask:      uint64(r.geo.Slots*SlotLen - 1),
 		want:      1,
 		batch:     uint64(r.geo.Slots / 4),
-		bulkBatch: uint32(r.geo.Bulk / 4),
+		bulkBatch: uint32(r.geo.window() / 4),
 		ring:      r,
 	}
 }
@@ -72,13 +72,19 @@ func (r *Receiver) Peek(h *fabric.Header) ([]byte, Status) {
 	}
 	n &^= bulkFlag
 	off := *(*uint32)(unsafe.Pointer(&sl.data))
-	size := uint32(r.ring.geo.Bulk)
-	if n > uint32(r.ring.geo.MTU) || off > size || n > size-off {
+	if n > uint32(r.ring.geo.MTU) || off >= uint32(r.ring.geo.Bulk) || uint64(n) > r.ring.geo.piece(uint64(off)) {
+		return nil, Corrupt
+	}
+	mem := r.ring.at(uint64(off))
+	if mem == nil {
 		return nil, Corrupt
 	}
 	r.cur = n
+	if end := off + n; end > 4*r.bulkBatch { // the window is wider
+		r.bulkBatch = end / 4
+	}
 	*h = sl.head
-	return unsafe.Slice((*byte)(unsafe.Add(r.ring.bulk, off)), n), Packet
+	return unsafe.Slice((*byte)(mem), n), Packet
 }
 
 // Status tells what is at the head of the ring without touching the packet.

@@ -51,6 +51,12 @@ func (g Geometry) Check() error {
 	return nil
 }
 
+// widenAfter is the number of laps in a window after which it is doubled.
+const widenAfter = 16
+
+// window returns how much of the bulk area a sender uses at first: what Check says that four packets need.
+func (g Geometry) window() int { return 1 << bits.Len(uint(4*g.MTU-1)) }
+
 // Size returns the bytes that a ring of this shape takes, a multiple of Align.
 func (g Geometry) Size() int { return ControlLen + g.Slots*SlotLen + g.Bulk }
 
@@ -93,6 +99,7 @@ type Ring struct {
 	ctl   *control
 	slots unsafe.Pointer
 	bulk  unsafe.Pointer
+	more  *extension // of a ring that New made, nil if all of its bulk area lies at bulk
 	geo   Geometry
 }
 
@@ -113,13 +120,17 @@ const colours = 16
 
 var colour atomic.Uint32
 
-// New makes a ring of ordinary memory.
+// New makes a ring of ordinary memory, with a bulk area that grows with the sender's window.
 func New(g Geometry) Ring {
 	const step = 2 * Align
-	raw := make([]byte, g.Size()+Align+colours*step)
+	first := g
+	first.Bulk = g.window()
+	raw := make([]byte, first.Size()+Align+colours*step)
 	skip := -uintptr(unsafe.Pointer(&raw[0])) & (Align - 1)
 	skip += uintptr(colour.Add(1)%colours) * step
-	return At(unsafe.Pointer(&raw[skip]), g)
+	r := At(unsafe.Pointer(&raw[skip]), g)
+	r.more = &extension{first: uint64(first.Bulk)}
+	return r
 }
 
 // Valid tells whether the Ring views any memory.

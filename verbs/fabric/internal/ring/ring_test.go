@@ -50,9 +50,35 @@ func TestGeometry(t *testing.T) {
 	}
 }
 
+func TestFirstWindow(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		g    Geometry
+		want int
+	}{
+		{"smallest", Geometry{8, 512, 96}, 512},
+		{"all of a small area", Geometry{8, 1024, 256}, 1024},
+		{"part of a large one", Geometry{128, 2 << 20, 16 << 10}, 64 << 10},
+		{"odd MTU", Geometry{128, 2 << 20, 16<<10 + 1}, 128 << 10},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if w := test.g.window(); w != test.want {
+				t.Errorf("window of %d bytes, want %d", w, test.want)
+			}
+		})
+	}
+}
+
 // ends returns the two ends of a new ring whose next packet has the number pos.
-func ends(g Geometry, pos uint64) (*Sender, *Receiver) {
-	r := New(g)
+func ends(g Geometry, pos uint64) (*Sender, *Receiver) { return endsOf(New(g), pos) }
+
+// shared makes a ring in one piece of memory, as processes share it.
+func shared(g Geometry) Ring {
+	mem := make([]byte, g.Size()+Align)
+	return At(unsafe.Pointer(&mem[-uintptr(unsafe.Pointer(&mem[0]))&(Align-1)]), g)
+}
+
+func endsOf(r Ring, pos uint64) (*Sender, *Receiver) {
 	s, v := NewSender(r), NewReceiver(r)
 	s.head, s.tail = pos, pos
 	v.pos, v.published, v.want = pos, pos, uint32(pos+1)
@@ -142,10 +168,104 @@ func TestModel(t *testing.T) {
 	})
 }
 
+// A window that is doubled while packets are in flight does what a queue does, and all who are in flight fit in it.
+func TestWideningModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := Geometry{Slots: 8 << rapid.IntRange(0, 3).Draw(t, "slots"), MTU: rapid.IntRange(Inline, 256).Draw(t, "mtu")}
+		g.Bulk = g.window() << rapid.IntRange(0, 3).Draw(t, "doublings")
+		s, v := endsOf(rapid.SampledFrom([]func(Geometry) Ring{New, shared}).Draw(t, "memory")(g), 0)
+		depth := rapid.IntRange(1, g.Slots).Draw(t, "depth")
+		var queue [][]byte
+		next, seen := 0, 0
+		for next < 1000 {
+			n := rapid.IntRange(g.MTU/2, g.MTU).Draw(t, "bytes")
+			for range rapid.IntRange(1, depth).Draw(t, "burst") {
+				p := pattern(n, byte(next))
+				if !s.Put(&fabric.Header{Addr: uint64(next)}, p, nil) {
+					break
+				}
+				next++
+				queue = append(queue, p)
+			}
+			if len(queue) == 0 {
+				t.Fatalf("no room for %d bytes in a window of %d though all is released", n, s.window)
+			}
+			for range rapid.IntRange(0, len(queue)).Draw(t, "take") {
+				var h fabric.Header
+				b, st := v.Peek(&h)
+				if st != Packet || h.Addr != uint64(seen) || !bytes.Equal(b, queue[0]) {
+					t.Fatalf("status %d, packet %d of %d bytes, want %d of %d, window %d", st, h.Addr, len(b), seen, len(queue[0]), s.window)
+				}
+				queue, seen = queue[1:], seen+1
+				v.Release(false)
+			}
+		}
+		if s.window > uint64(g.Bulk) || 4*uint64(v.bulkBatch) > s.window {
+			t.Fatalf("window %d of %d bytes, %d may stay unpublished", s.window, g.Bulk, v.bulkBatch)
+		}
+	})
+}
+
+// The memory that a lane touches is a small part of what it has carried, and a stream comes to use all of it.
+func TestWindowFollowsTraffic(t *testing.T) {
+	g := Geometry{Slots: 8, Bulk: 16 << 10, MTU: 128}
+	s, v := endsOf(shared(g), 0)
+	var h fabric.Header
+	touched, carried := 0, 0
+	for touched < g.Bulk {
+		if !s.Put(&h, pattern(g.MTU, 1), nil) {
+			t.Fatal("no room")
+		}
+		b, _ := v.Peek(&h)
+		touched = max(touched, int(uintptr(unsafe.Pointer(&b[0]))-uintptr(v.ring.bulk))+len(b))
+		v.Release(true)
+		carried += g.MTU
+		if touched > max(g.window(), 2*carried/widenAfter+g.MTU) {
+			t.Fatalf("%d bytes touched, %d carried", touched, carried)
+		}
+		if carried > 4*widenAfter*g.Bulk {
+			t.Fatalf("%d of %d bytes in use, %d carried", touched, g.Bulk, carried)
+		}
+	}
+	if want := uint32(g.Bulk / 4); v.bulkBatch != want {
+		t.Errorf("the receiver publishes %d bytes at a time, want %d", v.bulkBatch, want)
+	}
+}
+
+// What a sender that breaks the rules can say of memory that grows: nothing lies where there is none yet, or across two areas.
+func TestCorruptExtension(t *testing.T) {
+	g := Geometry{Slots: 8, Bulk: 4096, MTU: 128}
+	for _, test := range []struct {
+		name string
+		off  uint32
+		want Status
+	}{
+		{"first window", 512 - 128, Packet},
+		{"across its end", 512 - 127, Corrupt},
+		{"second area", 1024 - 128, Packet},
+		{"across its end, too", 1024 - 127, Corrupt},
+		{"an area that is not there", 1024, Corrupt},
+		{"the end of the ring", 4096 - 128, Corrupt},
+		{"past it", 4096, Corrupt},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, v := ends(g, 0)
+			s.ring.extend(512)
+			var h fabric.Header
+			sl := v.next()
+			binary.NativeEndian.PutUint32(sl.data[:], test.off)
+			sl.word.Store(1<<32 | bulkFlag | 128)
+			if _, st := v.Peek(&h); st != test.want {
+				t.Fatalf("status %d, want %d", st, test.want)
+			}
+		})
+	}
+}
+
 // A stream between two goroutines, for the race detector.
 func TestConcurrent(t *testing.T) {
 	const n = 20000
-	s, v := ends(small, 0)
+	s, v := ends(Geometry{Slots: 8, Bulk: 8 << 10, MTU: 256}, 0)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range n {

@@ -25,17 +25,19 @@ type Sender struct {
 	ends     []uint64 // bulkHead after the packet of each slot
 	bulkHead uint64   // bytes taken from the bulk area, skipped ones included
 	bulkTail uint64   // bytes given back
+	window   uint64   // bytes of the bulk area in use, a power of two
 	ring     Ring
 }
 
 // NewSender returns the sending end of r.
 func NewSender(r Ring) Sender {
 	return Sender{
-		slots: r.slots,
-		mask:  uint64(r.geo.Slots - 1),
-		room:  uint64(r.geo.Slots),
-		ends:  make([]uint64, r.geo.Slots),
-		ring:  r,
+		slots:  r.slots,
+		mask:   uint64(r.geo.Slots - 1),
+		room:   uint64(r.geo.Slots),
+		ends:   make([]uint64, r.geo.Slots),
+		window: uint64(r.geo.window()),
+		ring:   r,
 	}
 }
 
@@ -68,7 +70,7 @@ func (s *Sender) Put(h *fabric.Header, a, b []byte) bool {
 		if !ok {
 			return false
 		}
-		bulk := unsafe.Slice((*byte)(unsafe.Add(s.ring.bulk, off)), n)
+		bulk := unsafe.Slice((*byte)(s.ring.at(off)), n)
 		copy(bulk, a)
 		copy(bulk[len(a):], b)
 		*(*uint32)(unsafe.Pointer(&sl.data)) = uint32(off)
@@ -104,22 +106,25 @@ func (s *Sender) reserve(n int) (off uint64, ok bool) {
 	if n > s.ring.geo.MTU {
 		return 0, false
 	}
-	size := uint64(s.ring.geo.Bulk)
 	take := uint64(n+lineLen-1) &^ (lineLen - 1)
 	start := s.bulkHead
-	off = start & (size - 1)
-	if off+take > size {
-		start += size - off
-		off = 0
+	if left := s.ring.geo.piece(start & (s.window - 1)); take > left {
+		start += left
 	}
-	if start+take-s.bulkTail > size {
+	if start+take-s.bulkTail > s.window {
 		s.refresh()
-		if start+take-s.bulkTail > size {
+		if start+take-s.bulkTail > s.window {
 			return 0, false
 		}
 	}
+	// Each byte in flight lies at its number modulo the window. There is room at the start of this lap: so all of them
+	// are of the lap before, and if that is an even one, they are where a window of twice the size has them, too.
+	if start&(2*s.window-1) == s.window && start >= widenAfter*s.window && s.window < uint64(s.ring.geo.Bulk) {
+		s.window *= 2
+		s.ring.extend(s.window / 2)
+	}
 	s.bulkHead = start + take
-	return off, true
+	return start & (s.window - 1), true
 }
 
 // refresh looks how far the receiver is and tells whether a slot is free. A count that
