@@ -2,6 +2,7 @@ package verbs
 
 import (
 	"io"
+	"time"
 
 	"outboard/verbs/fabric"
 	"outboard/verbs/internal/trace"
@@ -14,8 +15,17 @@ type Options struct {
 	// slower. A wire that is not ordered and reliable, and a trace, do so anyway. The peer follows.
 	Packets bool
 	// Trace, if set, gets every packet that this NIC sends or receives, as a pcapng file with RoCEv2 framing, which Wireshark
-	// reads. It belongs to the context until Close, which flushes but does not close it; its first error is returned there. No
-	// environment variable sets it: a trace changes what queue pairs do, and those of a NIC-resident runtime need a wire without.
+	// reads. It belongs to the context until Close, which flushes but does not close it; its first error is returned there, or by OpenWith if
+	// it does not take the file's header. No environment variable sets it: a trace changes what queue pairs do, and those of a
+	// NIC-resident runtime need a wire without.
+	//
+	// Trace has the header once OpenWith returns, what is traced when the NIC goes to sleep, and in any case each packet
+	// within about 100 ms, if the process gets to run. So a program that never reaches Close, because it is killed or exits, loses at most that much.
+	// Each Write ends with a whole packet: if Trace does not buffer, such as an *os.File, the file is readable at any time.
+	//
+	// Wireshark guesses what SENDs carry, and may take short ones for RPC over RDMA or Ethernet over InfiniBand and call
+	// them malformed. Tell it not to: disable the protocols rpcordma and infiniband.eoib (tshark --disable-protocol rpcordma
+	// --disable-protocol infiniband.eoib; in Wireshark, Analyze, Enabled Protocols).
 	Trace io.Writer
 }
 
@@ -45,5 +55,20 @@ func OpenWith(port fabric.Port, o Options) (*Context, error) {
 func (c *Context) traced(p []byte) {
 	if c.trace != nil {
 		_ = c.trace.Packet(c.now(), p) // kept for Close
+	}
+}
+
+// flushTrace gives the trace to its writer before the NIC sleeps. The caller does not hold the NIC's lock, which a slow writer
+// would keep.
+func (c *Context) flushTrace() {
+	if c.trace != nil {
+		_ = c.trace.Flush() // kept for Close
+	}
+}
+
+// flushStaleTrace does so where nobody sleeps, now and then.
+func (c *Context) flushStaleTrace() {
+	if c.trace != nil {
+		_ = c.trace.FlushStale(time.Now()) // kept for Close
 	}
 }

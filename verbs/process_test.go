@@ -23,6 +23,8 @@ func childMain(role string) int {
 	switch role {
 	case "peer", "peer without CMA":
 		return childPeer(role == "peer without CMA")
+	case "traced and idle", "traced and polling":
+		return childTraced(role == "traced and polling")
 	case "datagrams":
 		return childUD()
 	}

@@ -101,6 +101,7 @@ func (c *Context) runProgress() {
 		case <-t.over:
 			handed = true
 		}
+		c.flushStaleTrace()        // the host may poll without end, and nothing come
 		if c.sleepers.Load() > 0 { // the host sleeps on the port itself
 			select {
 			case <-t.stop:
@@ -138,6 +139,7 @@ func (c *Context) standIn() uint64 {
 			return visits
 		}
 		if idle {
+			c.flushTrace()
 			c.port.Sleep(ticket, nap)
 		} else {
 			runtime.Gosched()

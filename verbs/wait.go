@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"outboard/verbs/internal/trace"
 )
 
 // WaitPolicy is how a waiting goroutine lends its thread to the NIC: first it
@@ -155,6 +157,7 @@ func (c *Context) sleep(ctx context.Context, f *atomic.Uint32, done func() bool)
 	ticket := c.port.Arm()
 	o, idle, nap := c.lastLook(f, done)
 	if o == notYet && idle && (ctx == nil || ctx.Err() == nil) {
+		c.flushTrace()
 		c.port.Sleep(ticket, nap)
 	}
 	return o
@@ -216,6 +219,9 @@ func (c *Context) nap() time.Duration {
 		if nap == 0 || nap > laneIdle {
 			nap = laneIdle
 		}
+	}
+	if c.trace != nil && (nap == 0 || nap > trace.FlushPeriod) {
+		nap = trace.FlushPeriod // a post traces packets, and may wake nobody
 	}
 	c.refused = false
 	return nap

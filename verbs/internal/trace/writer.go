@@ -9,6 +9,7 @@
 package trace
 
 import (
+	"bufio"
 	"encoding/binary"
 	"io"
 	"sync"
@@ -23,22 +24,37 @@ import (
 
 // A Writer writes a trace of one interface. Its methods may be called by any goroutine.
 type Writer struct {
-	mu    sync.Mutex
-	ng    *pcapgo.NgWriter
-	frame gopacket.SerializeBuffer
-	err   error // the first of the underlying writer
+	mu      sync.Mutex
+	buf     *bufio.Writer // that of ng too
+	ng      *pcapgo.NgWriter
+	frame   gopacket.SerializeBuffer
+	flushed time.Time
+	err     error // the first of the underlying writer
 }
 
+const (
+	// FlushPeriod is how long what was added may stay in the buffer while more is added, by the packets' times.
+	FlushPeriod = 100 * time.Millisecond
+
+	bufferSize    = 64 << 10
+	blockOverhead = 32 + 3 // of a pcapng block, with its padding
+)
+
 // New begins a trace: w gets a section header and the description of the interface, whose name is that of the NIC ("emu0").
-// The trace is buffered: w has all of it after [Writer.Flush]. Whoever opened w closes it.
+// w has these at once, and all of the packets after [Writer.Flush]; what it has got after any write is a whole file, as long as
+// no packet is longer than the buffer. Whoever opened w closes it.
 func New(w io.Writer, name string) (*Writer, error) {
-	ng, err := pcapgo.NewNgWriterInterface(w,
+	buf := bufio.NewWriterSize(w, bufferSize) // which pcapgo, who would make one, takes as it is
+	ng, err := pcapgo.NewNgWriterInterface(buf,
 		pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeEthernet, TimestampResolution: 9}, // ns
 		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "outboard"}})
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{ng: ng, frame: gopacket.NewSerializeBuffer()}, nil
+	if err := buf.Flush(); err != nil {
+		return nil, err
+	}
+	return &Writer{buf: buf, ng: ng, frame: gopacket.NewSerializeBuffer()}, nil
 }
 
 // Packet adds a packet, as [ib.Seal] completed it, that was on the wire at a time between 1970 and 2262. It does not keep pkt.
@@ -57,8 +73,13 @@ func (t *Writer) Packet(when time.Time, pkt []byte) error {
 		return err
 	}
 	b := t.frame.Bytes()
+	if t.buf.Available() < len(b)+blockOverhead { // or a part of the packet would be written
+		if t.flush(when) != nil {
+			return t.err
+		}
+	}
 	t.err = t.ng.WritePacket(gopacket.CaptureInfo{Timestamp: when, CaptureLength: len(b), Length: len(b)}, b)
-	return t.err
+	return t.flushStale(when)
 }
 
 // encode makes the frame, from its end to its beginning.
@@ -99,8 +120,26 @@ func (t *Writer) encode(pkt []byte) error {
 func (t *Writer) Flush() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.flush(t.flushed)
+}
+
+// FlushStale is Flush if the last one, or the last packet that caused one, is [FlushPeriod] ago.
+func (t *Writer) FlushStale(now time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.flushStale(now)
+}
+
+func (t *Writer) flushStale(now time.Time) error {
+	if t.err == nil && now.Sub(t.flushed) >= FlushPeriod {
+		return t.flush(now)
+	}
+	return t.err
+}
+
+func (t *Writer) flush(now time.Time) error {
 	if t.err == nil {
-		t.err = t.ng.Flush()
+		t.err, t.flushed = t.ng.Flush(), now
 	}
 	return t.err
 }

@@ -169,7 +169,7 @@ func (f *failing) Write(p []byte) (int, error) {
 }
 
 func TestFirstErrorStays(t *testing.T) {
-	for _, room := range []int{0, 1 << 12, 1 << 14} {
+	for _, room := range []int{1 << 8, 1 << 12, 1 << 14} {
 		f := &failing{room: room}
 		w, err := trace.New(f, "emu0")
 		if err != nil {
@@ -191,6 +191,98 @@ func TestFirstErrorStays(t *testing.T) {
 		}
 		if len(f.fails) != 1 || f.room != 1<<30 {
 			t.Error("written to after the failure")
+		}
+	}
+}
+
+func TestNoRoomForTheHeader(t *testing.T) {
+	f := &failing{}
+	if w, err := trace.New(f, "emu0"); w != nil || len(f.fails) != 1 || err != f.fails[0] {
+		t.Errorf("error %v of %d, want the writer's first", err, len(f.fails))
+	}
+}
+
+// A parts is a writer that keeps what it gets at each Write.
+type parts struct{ all [][]byte }
+
+func (p *parts) Write(b []byte) (int, error) {
+	p.all = append(p.all, bytes.Clone(b))
+	return len(b), nil
+}
+
+// upTo is the file after so many writes.
+func (p *parts) upTo(n int) io.Reader { return bytes.NewReader(bytes.Join(p.all[:n], nil)) }
+
+// TestEveryWriteLeavesAFile has the process die after any write: the file then holds whole packets, the header from the beginning.
+func TestEveryWriteLeavesAFile(t *testing.T) {
+	var file parts
+	w, err := trace.New(&file, "emu0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(file.all) == 0 {
+		t.Fatal("the header is not written")
+	}
+	const packets = 3000
+	for i := range packets {
+		_, p := packet(ib.RCSendOnly, i, i%len(text))
+		if err := w.Packet(time.Unix(1, 0), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for n := 1; n <= len(file.all); n++ {
+		name, data, _ := frames(t, file.upTo(n))
+		if name != "emu0" || len(data) < last {
+			t.Errorf("after %d writes: %d frames of %q, %d before", n, len(data), name, last)
+		}
+		last = len(data)
+	}
+	if last != packets || len(file.all) < 5 || len(file.all) > packets/10 {
+		t.Errorf("%d frames in %d writes, want %d in some", last, len(file.all), packets)
+	}
+}
+
+// TestFlushPeriod has packets, and looks at the clock, at given times: what was written, counted in packets.
+func TestFlushPeriod(t *testing.T) {
+	const ms = time.Millisecond
+	var file parts
+	w, err := trace.New(&file, "emu0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Unix(1_700_000_000, 0)
+	_, p := packet(ib.RCSendOnly, 0, 64)
+	for _, step := range []struct {
+		at     time.Duration
+		packet bool
+		want   int
+	}{
+		{0, true, 1}, // the first at once
+		{1 * ms, true, 1},
+		{99 * ms, true, 1},
+		{99 * ms, false, 1},
+		{100 * ms, true, 4},
+		{150 * ms, true, 4},
+		{199 * ms, false, 4},
+		{200 * ms, false, 5},
+		{299 * ms, true, 5},
+		{900 * ms, false, 6},
+	} {
+		now := start.Add(step.at)
+		if step.packet {
+			err = w.Packet(now, p)
+		} else {
+			err = w.FlushStale(now)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, data, _ := frames(t, file.upTo(len(file.all))); len(data) != step.want {
+			t.Errorf("after %v: %d frames are written, want %d", step.at, len(data), step.want)
 		}
 	}
 }
