@@ -57,10 +57,15 @@ func benchCommand(std stdio, args []string) int {
 	if !ok {
 		return code
 	}
+	return untilSignal(std, "bench", func(ctx context.Context) error { return measure(ctx, std, request) })
+}
+
+// untilSignal runs a measurement until it is over or a signal ends it, and gives the command's exit code.
+func untilSignal(std stdio, name string, run func(context.Context) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := measure(ctx, std, request); err != nil {
-		fmt.Fprintf(std.err, "outboard: bench: %v\n", err)
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(std.err, "outboard: %s: %v\n", name, err)
 		return exitFail
 	}
 	return exitOK

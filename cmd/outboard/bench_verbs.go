@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"outboard/bench"
@@ -93,13 +91,7 @@ func benchVerbs(std stdio, args []string) int {
 	if !ok {
 		return code
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	if err := measureVerbs(ctx, std, request); err != nil {
-		fmt.Fprintf(std.err, "outboard: bench verbs: %v\n", err)
-		return exitFail
-	}
-	return exitOK
+	return untilSignal(std, "bench verbs", func(ctx context.Context) error { return measureVerbs(ctx, std, request) })
 }
 
 // verbsWorker is one rank of a job that another `outboard bench verbs` launched: OPTIONS EXPERIMENT:BYTES...
