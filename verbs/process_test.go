@@ -24,11 +24,23 @@ func childMain(role string) int {
 	case "peer", "peer without CMA":
 		return childPeer(role == "peer without CMA")
 	case "traced and idle", "traced and polling":
+		if role == "traced and polling" {
+			endWithInput()
+		}
 		return childTraced(role == "traced and polling")
 	case "datagrams":
+		endWithInput()
 		return childUD()
 	}
 	return 2
+}
+
+// endWithInput ends a child process that never looks at its input when that ends: its parent has left, or is killed.
+func endWithInput() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
 }
 
 // hello is what either process tells the other.
