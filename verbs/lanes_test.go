@@ -233,23 +233,12 @@ func TestUDWithRuntime(t *testing.T) {
 // childUD answers each datagram to whoever sent it, for ever.
 func childUD() int {
 	err := func() error {
-		p, err := shm.Open(shm.Options{})
+		e, err := childEnd(shm.Options{})
 		if err != nil {
 			return err
 		}
-		ctx, err := verbs.Open(p)
-		if err != nil {
-			return err
-		}
+		ctx, pd, cq := e.ctx, e.pd, e.cq
 		defer ctx.Close()
-		pd, err := ctx.AllocPD()
-		if err != nil {
-			return err
-		}
-		cq, err := ctx.CreateCQ(64, nil)
-		if err != nil {
-			return err
-		}
 		qp, err := ctx.CreateQP(pd, verbs.QPInit{Type: verbs.UD, SendCQ: cq, RecvCQ: cq, Cap: defaultCap})
 		if err != nil {
 			return err

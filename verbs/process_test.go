@@ -43,6 +43,23 @@ func endWithInput() {
 	}()
 }
 
+// childEnd is what a child process needs for a queue pair.
+func childEnd(o shm.Options) (*end, error) {
+	p, err := shm.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	e := &end{}
+	if e.ctx, err = verbs.Open(p); err != nil {
+		return nil, err
+	}
+	if e.pd, err = e.ctx.AllocPD(); err != nil {
+		return nil, err
+	}
+	e.cq, err = e.ctx.CreateCQ(64, nil)
+	return e, err
+}
+
 // hello is what either process tells the other.
 type hello struct {
 	Addr       string
@@ -60,23 +77,12 @@ const childMem = 50_000
 // childPeer is a host that connects, offers memory and then never calls its NIC again, until its input ends.
 func childPeer(noCMA bool) int {
 	err := func() error {
-		p, err := shm.Open(shm.Options{NoCMA: noCMA})
+		e, err := childEnd(shm.Options{NoCMA: noCMA})
 		if err != nil {
 			return err
 		}
-		ctx, err := verbs.Open(p)
-		if err != nil {
-			return err
-		}
+		ctx, pd, cq := e.ctx, e.pd, e.cq
 		defer ctx.Close()
-		pd, err := ctx.AllocPD()
-		if err != nil {
-			return err
-		}
-		cq, err := ctx.CreateCQ(10, nil)
-		if err != nil {
-			return err
-		}
 		qp, err := ctx.CreateQP(pd, verbs.QPInit{SendCQ: cq, RecvCQ: cq, Cap: defaultCap})
 		if err != nil {
 			return err

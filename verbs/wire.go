@@ -87,7 +87,6 @@ func (x *wire) enter(q *QP, to State) {
 		x.steady(q)
 	case q.state == SQD:
 		x.retries, x.rnrRetries = q.attr.RetryCnt, q.attr.RNRRetry
-		x.dst = gidsOf(q.attr.AV)
 	}
 }
 

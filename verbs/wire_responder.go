@@ -46,10 +46,7 @@ func (q *QP) recvRequestUC(h *ib.Header, p []byte) {
 	}
 	x.epsn = h.PSN
 	if h.Opcode.Starts() {
-		x.skipping = false
-		if q.rx.mid != midNone {
-			q.rx.mid = midNone // the end of the last message was lost
-		}
+		x.skipping, q.rx.mid = false, midNone // if the end of the last message was lost
 	}
 	if x.skipping || !q.execute(h, p) {
 		x.epsn = ib.PSNAdd(h.PSN, 1)
