@@ -48,7 +48,7 @@ func drawSide(r *rapid.T, geometry inproc.Options, must bool) (f fabricUnder, pl
 		Delay: rate("delay", 0.03), Corrupt: rate("corrupt", 0.03), DelayBy: 500 * time.Microsecond}
 	switch rapid.IntRange(0, 2).Draw(r, "more") {
 	case 1:
-		o.Inject = bursts{rapid.Uint64Range(30, 100).Draw(r, "every"), rapid.Uint64Range(1, 5).Draw(r, "burst")}
+		o.Inject = bursts{rapid.Uint64Range(30, 100).Draw(r, "every"), rapid.Uint64Range(1, 2).Draw(r, "burst")} // on both sides, fewer than there are retries
 	case 2:
 		o.CutAfter, o.HealAfter = rapid.Uint64Range(1, 60).Draw(r, "cut after"), 3*time.Millisecond
 	}
@@ -77,7 +77,7 @@ func twoWays(t testing.TB, a, b *end, at func(side int, a *verbs.QPAttr)) (fromA
 	fromB, toB = side(b)
 	for i, e := range []*end{fromA, fromB} {
 		x := attrFor([]*end{fromB, fromA}[i])
-		x.Timeout = 12 // 17 ms: the peer may have to wait for a processor
+		x.Timeout = 13 // 34 ms, eight times: the peer may have to wait for a processor
 		at(i, &x)
 		e.bring(t, x, verbs.RTS)
 	}
